@@ -1,0 +1,56 @@
+# Every target sets up what it needs: a virtual environment in .venv, pinned by constraints.txt.
+# PYTHON is the interpreter the environment is made with; STUDIES a folder of CT volumes for `make run`.
+PYTHON ?= python3
+STUDIES ?= studies
+DATA ?= data
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run test check fix bench openapi settings clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(READY) ## Make the virtual environment
+
+# Without constraints pip takes the newest torch and several gigabytes of CUDA packages with it.
+# monailabel comes without its dependencies: only its client and its shipped tests are used, by our tests.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps monailabel==0.8.5
+	@touch $@
+
+demo: $(READY) ## Play the whole loop on phantoms and write an HTML report
+	$(BIN)/caclabel demo demo-out
+
+run: $(READY) ## Serve a folder: make run STUDIES=dir
+	$(BIN)/caclabel serve --studies $(STUDIES) --data $(DATA)
+
+test: $(READY) ## Run the tests
+	$(BIN)/pytest
+
+check: $(READY) ## Format, lint, types, import contracts, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+fix: $(READY) ## Format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure and print the figures of docs/benchmarks.md
+	$(BIN)/caclabel bench
+
+openapi: $(READY) ## Rewrite the OpenAPI snapshot after a change of the API
+	$(BIN)/caclabel openapi > tests/server/openapi.json
+
+settings: $(READY) ## Print the settings table of the README
+	$(BIN)/caclabel settings
+
+clean: ## Remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""What can be done: use cases, domain, files and jobs. No HTTP."""

@@ -1,0 +1,1 @@
+"""Arteries, calcium scores, risk categories and the phantom."""

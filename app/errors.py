@@ -1,0 +1,51 @@
+"""Errors the application raises on purpose.
+
+CacLabelError
+├── InvalidInputError        what came cannot be used              (HTTP 422)
+│   ├── ImagingError         an image cannot be trusted
+│   ├── LabelError           a label does not fit its image
+│   └── SettingsError        a setting is missing or wrong
+├── NotFoundError            what was asked for does not exist     (HTTP 404)
+├── ConflictError            it exists or runs already             (HTTP 409)
+├── BusyError                a job of this kind is running         (HTTP 429)
+└── NotReadyError            something must happen first           (HTTP 503)
+
+Every message is one sentence without full stop that a person can act on: what was
+expected and what came. It never holds a patient name or a server path.
+"""
+
+
+class CacLabelError(Exception):
+    """Base of every deliberate error."""
+
+
+class InvalidInputError(CacLabelError):
+    """What came cannot be used."""
+
+
+class ImagingError(InvalidInputError):
+    """An image cannot be trusted."""
+
+
+class LabelError(InvalidInputError):
+    """A label does not fit its image."""
+
+
+class SettingsError(InvalidInputError):
+    """A setting is missing or wrong."""
+
+
+class NotFoundError(CacLabelError):
+    """What was asked for does not exist."""
+
+
+class ConflictError(CacLabelError):
+    """What should be made exists already."""
+
+
+class BusyError(CacLabelError):
+    """A job of this kind is running already."""
+
+
+class NotReadyError(CacLabelError):
+    """Something has to happen before this can be answered."""

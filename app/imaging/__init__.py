@@ -1,0 +1,1 @@
+"""Readers, writers and geometry: the only room that knows pydicom and nibabel."""

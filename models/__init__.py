@@ -1,0 +1,1 @@
+"""What a network knows: torch in, torch out. No HTTP, no database, no DICOM."""

@@ -1,0 +1,1 @@
+"""Which image next: numpy in, numpy out, pure functions."""
