@@ -37,7 +37,7 @@ def agatston_samples(
             in canonical order, shape (T, N).
         spacing_mm: Distance between voxel centres along (Z, Y, X), in millimetres.
         threshold_hu: Threshold in HU; candidates below it do not count.
-        rule: Name of the scoring rule; a rule that rounds totals leaves the arteries alone.
+        rule: Name of the scoring rule.
 
     Returns:
         Agatston scores of LM, LAD, LCX and RCA, shape (T, 4); zero where nothing is labeled.

@@ -30,10 +30,11 @@ from app.calcium.weighing import (
     candidate_values,
     connectivity,
     voxel_weights,
+    without_dust,
 )
 from app.errors import InvalidInputError, LabelError
 
-DEFAULT_MASS_FACTOR: Final = 0.00079
+DEFAULT_MASS_FACTOR: Final = 0.00078
 """Milligrams of hydroxyapatite per mm³ and HU where no calibration rod was scanned.
 
 Median of the 40 scans of a QRM phantom on scanners of four makers at 120 kV (0.00071 to
@@ -136,7 +137,7 @@ def calcium_scores(
     threshold = threshold_for_kvp(kvp) if threshold_hu is None else Threshold(threshold_hu)
     calcium = _collect(hu, labels, threshold.hu, chosen, spacing_mm)
     scores = _artery_scores(calcium, chosen, spacing_mm=spacing_mm, mass_factor=mass_factor)
-    total = _total(scores, lesions=calcium.lesion_count(), is_rounded=chosen.is_rounded)
+    total = _total(scores, lesions=calcium.lesion_count())
     vessels = calcified_vessels(score.agatston for score in scores)
     return CalciumScores(
         total=total,
@@ -155,7 +156,7 @@ class _Calcium:
 
     artery: NDArray[np.intp]
     hu: NDArray[np.float64]
-    weight: NDArray[np.int64]
+    weight: NDArray[np.float64]
     lesion: NDArray[np.int32]
 
     def lesion_count(self, artery: int | None = None) -> int:
@@ -224,11 +225,10 @@ def _per_artery(calcium: _Calcium, values: NDArray[Any]) -> NDArray[np.float64]:
     return sums[1:].astype(np.float64)
 
 
-def _total(scores: list[ArteryScore], *, lesions: int, is_rounded: bool) -> ArteryScore:
+def _total(scores: list[ArteryScore], *, lesions: int) -> ArteryScore:
     """Add up the arteries; a lesion of two arteries is one lesion."""
-    agatston = sum(score.agatston for score in scores)
     return ArteryScore(
-        agatston=float(round(agatston)) if is_rounded else agatston,
+        agatston=float(without_dust(np.sum([score.agatston for score in scores]))),
         volume_mm3=sum(score.volume_mm3 for score in scores),
         mass_mg=sum(score.mass_mg for score in scores),
         lesions=lesions,
