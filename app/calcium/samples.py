@@ -66,7 +66,8 @@ def agatston_samples(
     sums = np.bincount(
         sample * count + artery[sample, voxel], weights=weights, minlength=len(artery) * count
     )
-    return agatston_from_weights(sums.reshape(-1, count)[:, 1:], rule=chosen, spacing_mm=spacing_mm)
+    by_artery = np.asarray(sums, np.float64).reshape(-1, count)[:, 1:]
+    return agatston_from_weights(by_artery, rule=chosen, spacing_mm=spacing_mm)
 
 
 def _pairs_in_samples(pairs: VoxelPairs, labeled: NDArray[np.bool_]) -> VoxelPairs:
