@@ -1,0 +1,319 @@
+"""Multi-task network: one shared encoder, one head per task, heads may feed other heads.
+
+The published calcium network is the composition of ``paper_network``: two input channels
+(attenuation and candidate mask), a region decoder whose features feed the lesion decoder at
+every level, and a lesion output limited to candidates (Foellmer et al. 2022,
+https://doi.org/10.1002/mp.15870). Two points differ on purpose: the left main artery is a
+class of its own, and corners are not aligned in the upsampling (see ``heads.upsample``).
+
+A pass can stop between two levels. What was computed until then is a ``DecoderState``: it
+can be cropped, and decoded further many times under different dropout masks.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from .dropout import DropoutSite, Masks, apply_mask
+from .encoders import Encoder
+from .heads import SegmentationHead, upsample
+from .tasks import LESION, REGION, TaskSpec, check_tasks
+
+BOTTLENECK = "bottleneck"
+"""Name of the dropout site at the end of the encoder."""
+
+_IMPOSSIBLE_LOGIT = -1e4
+"""Foreground logit outside candidates: probability exactly 0, gradients finite."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of a network.
+
+    Attributes:
+        widths: Channels after each halving of the resolution.
+        tasks: Heads in the order they run.
+        hu_windows: Attenuation ranges in HU, each scaled to 0..1 as one channel per slice.
+        neighbours: Slices above and below that are shown with each slice.
+        stem_width: Channels at full resolution.
+        stem_kernel: Side of the stem's convolutions in pixels, odd.
+        stem_convs: Number of the stem's convolutions.
+        stage_convs: Convolutions in each decoder stage.
+        head_width: Channels before the last convolution of a head.
+        bottleneck_dropout: Chance of a bottleneck channel to be dropped.
+        stage_dropout: Chance of a channel at the inputs of the last stages to be dropped.
+        dropout_stages: Number of last stages of each head with dropout at their input.
+    """
+
+    widths: tuple[int, ...]
+    tasks: tuple[TaskSpec, ...] = (REGION, LESION)
+    hu_windows: tuple[tuple[float, float], ...] = ((-2000.0, 1300.0),)
+    neighbours: int = 0
+    stem_width: int = 16
+    stem_kernel: int = 5
+    stem_convs: int = 2
+    stage_convs: int = 2
+    head_width: int = 16
+    bottleneck_dropout: float = 0.5
+    stage_dropout: float = 0.1
+    dropout_stages: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse a shape that no network can be built for."""
+        check_tasks(self.tasks)
+        if not self.widths or not self.hu_windows:
+            raise ValueError("a network needs at least one stage and one HU window")
+        if any(task.stop_level >= self.levels for task in self.tasks):
+            raise ValueError(f"stop_level must be below the {self.levels} levels of the network")
+
+    @property
+    def levels(self) -> int:
+        """Number of halvings of the resolution."""
+        return len(self.widths)
+
+    @property
+    def multiple(self) -> int:
+        """Number that the height and width of an input must be multiples of."""
+        return 1 << self.levels
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input: the HU windows of every slice shown, and the candidates."""
+        return len(self.hu_windows) * (2 * self.neighbours + 1) + 1
+
+    def width(self, level: int) -> int:
+        """Return the number of channels at ``level``."""
+        return self.stem_width if level == 0 else self.widths[level - 1]
+
+    def task(self, name: str) -> TaskSpec:
+        """Return the task called ``name``."""
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise ValueError(f"no task {name!r}; known: {[task.name for task in self.tasks]}")
+
+    def dropout_sites(self) -> tuple[DropoutSite, ...]:
+        """List the places where channels can be dropped, coarsest first."""
+        bottleneck = DropoutSite(BOTTLENECK, self.widths[-1], self.bottleneck_dropout, self.levels)
+        stages = [
+            DropoutSite(
+                site_name(task, level), self.joined_width(task, level), self.stage_dropout, level
+            )
+            for level in reversed(range(self.levels))
+            for task in self.tasks
+            if task.stop_level <= level < task.stop_level + self.dropout_stages
+        ]
+        return (bottleneck, *stages)
+
+    def joined_width(self, task: TaskSpec, level: int) -> int:
+        """Return the channels a stage reads, without the raw input: below, skip and fed ones."""
+        fed = sum(self.width(max(level, self.task(name).stop_level)) for name in task.fed_by)
+        return self.width(level + 1) + self.width(level) + fed
+
+    def stage_channels(self, task: TaskSpec) -> dict[int, tuple[int, int]]:
+        """Return the channels in and out of every stage of a head, coarsest first."""
+        return {
+            level: (self.joined_width(task, level) + self.raw_width(task, level), self.width(level))
+            for level in reversed(range(task.stop_level, self.levels))
+        }
+
+    def raw_width(self, task: TaskSpec, level: int) -> int:
+        """Return the raw input channels that the stage of ``level`` reads as well."""
+        return self.in_channels if task.sees_input and level == 0 else 0
+
+
+def site_name(task: TaskSpec, level: int) -> str:
+    """Name the dropout site at the input of a stage."""
+    return f"{task.name}.{level}"
+
+
+def paper_network() -> NetworkConfig:
+    """Return the published network's shape: eight halvings, for 512 x 512 slices."""
+    return NetworkConfig(widths=(16, 32, 32, 64, 64, 64, 128, 128))
+
+
+def small_network() -> NetworkConfig:
+    """Return a shape that trains on a processor within minutes, for slices of 128 x 128."""
+    return NetworkConfig(
+        widths=(24, 32, 48, 64, 64),
+        tasks=(replace(REGION, stop_level=1), LESION),
+        hu_windows=((-1000.0, 1000.0), (-200.0, 300.0)),
+        neighbours=1,
+        stem_width=8,
+        stem_kernel=3,
+        stem_convs=1,
+        stage_convs=1,
+        head_width=8,
+        bottleneck_dropout=0.2,
+    )
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What a pass has computed down to ``level``.
+
+    Attributes:
+        inputs: Input of the network, shape (N, C, Y, X).
+        features: Encoder features by level, shape (N, C', Y / 2**level, X / 2**level).
+        decoded: Decoder features by task and level.
+        level: Level the heads were decoded to; ``len(features) - 1`` before any stage.
+    """
+
+    inputs: Tensor
+    features: tuple[Tensor, ...]
+    decoded: Mapping[tuple[str, int], Tensor]
+    level: int
+
+    def select(self, index: int) -> "DecoderState":
+        """Take one item of the batch."""
+        return self._map(lambda tensor, _: tensor[index : index + 1])
+
+    def crop(self, rows: tuple[int, int], columns: tuple[int, int]) -> "DecoderState":
+        """Crop to a box given by half-open ranges of full-resolution pixels.
+
+        Only what the levels below ``level`` need is kept.
+
+        Raises:
+            ValueError: If the box does not lie on the grid of ``level``.
+        """
+        if any(edge % (1 << self.level) for edge in (*rows, *columns)):
+            raise ValueError(f"box {rows} x {columns} must lie on multiples of {1 << self.level}")
+        return self._map(
+            lambda tensor, level: (
+                tensor[
+                    :,
+                    :,
+                    rows[0] >> level : rows[1] >> level,
+                    columns[0] >> level : columns[1] >> level,
+                ]
+                if level <= self.level
+                else tensor[:, :, :0, :0]
+            )
+        )
+
+    def _map(self, change: Callable[[Tensor, int], Tensor]) -> "DecoderState":
+        return DecoderState(
+            change(self.inputs, 0),
+            tuple(change(tensor, level) for level, tensor in enumerate(self.features)),
+            {key: change(tensor, key[1]) for key, tensor in self.decoded.items()},
+            self.level,
+        )
+
+
+class MultiTaskNetwork(nn.Module):
+    """A shared encoder and one head per task."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        """Build the network with PyTorch's default initialisation."""
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(
+            config.in_channels,
+            stem_width=config.stem_width,
+            stem_kernel=config.stem_kernel,
+            stem_convs=config.stem_convs,
+            widths=config.widths,
+        )
+        self.heads = nn.ModuleDict({task.name: _make_head(config, task) for task in config.tasks})
+
+    def forward(self, inputs: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
+        """Return the logits of every task.
+
+        Args:
+            inputs: Shape (N, C, Y, X), see ``inputs.network_input``; the last channel is
+                the candidate mask. Y and X are multiples of ``config.multiple``.
+            masks: Dropout masks, see ``dropout``; without them nothing is dropped.
+
+        Returns:
+            Logits by task name, shape (N, classes, Y, X).
+        """
+        return self.logits(self.decode(self.encode(inputs), masks=masks))
+
+    def encode(self, inputs: Tensor) -> DecoderState:
+        """Run the encoder, which has no dropout inside."""
+        return DecoderState(inputs, tuple(self.encoder(inputs)), {}, self.config.levels)
+
+    def decode(
+        self, state: DecoderState, *, until: int = 0, masks: Masks | None = None
+    ) -> DecoderState:
+        """Run the stages of all heads from the state's level down to level ``until``."""
+        decoded = dict(state.decoded)
+        for level in reversed(range(until, state.level)):
+            for task in self.config.tasks:
+                if level >= task.stop_level:
+                    decoded[task.name, level] = self._run_stage(task, level, state, decoded, masks)
+        return replace(state, decoded=decoded, level=min(until, state.level))
+
+    def logits(self, state: DecoderState) -> dict[str, Tensor]:
+        """Turn a fully decoded state into logits by task."""
+        return {task.name: self._task_logits(task, state) for task in self.config.tasks}
+
+    def _run_stage(
+        self,
+        task: TaskSpec,
+        level: int,
+        state: DecoderState,
+        decoded: Mapping[tuple[str, int], Tensor],
+        masks: Masks | None,
+    ) -> Tensor:
+        below = (
+            apply_mask(state.features[-1], masks, BOTTLENECK)
+            if level == self.config.levels - 1
+            else decoded[task.name, level + 1]
+        )
+        fed = [self._fed_features(name, level, decoded) for name in task.fed_by]
+        joined = _join([upsample(below), state.features[level], *fed])
+        joined = apply_mask(joined, masks, site_name(task, level))
+        if self.config.raw_width(task, level):
+            joined = _join([joined, state.inputs])
+        return self._head(task.name).run_stage(level, joined)
+
+    def _fed_features(
+        self, name: str, level: int, decoded: Mapping[tuple[str, int], Tensor]
+    ) -> Tensor:
+        stop = self.config.task(name).stop_level
+        if level >= stop:
+            return decoded[name, level]
+        return upsample(decoded[name, stop], 1 << (stop - level))
+
+    def _task_logits(self, task: TaskSpec, state: DecoderState) -> Tensor:
+        logits = self._head(task.name).logits(state.decoded[task.name, task.stop_level])
+        if task.stop_level:
+            logits = upsample(logits, 1 << task.stop_level)
+        if task.is_restricted_to_candidates:
+            logits = restrict_to_candidates(logits, state.inputs[:, -1:])
+        return logits
+
+    def _head(self, name: str) -> SegmentationHead:
+        head = self.heads[name]
+        assert isinstance(head, SegmentationHead)  # noqa: S101 - narrows ModuleDict's type
+        return head
+
+
+def restrict_to_candidates(logits: Tensor, candidates: Tensor) -> Tensor:
+    """Make every foreground class impossible outside the candidates.
+
+    Args:
+        logits: Shape (N, C, Y, X); class 0 is the background.
+        candidates: Shape (N or 1, 1, Y, X), above 0.5 at candidates.
+    """
+    foreground = logits[:, 1:].masked_fill(candidates <= 0.5, _IMPOSSIBLE_LOGIT)
+    background = logits[:, :1].masked_fill(candidates <= 0.5, 0.0)
+    return torch.cat([background, foreground], dim=1)
+
+
+def _join(tensors: list[Tensor]) -> Tensor:
+    """Concatenate along the channels, repeating items of a batch of one."""
+    count = max(tensor.shape[0] for tensor in tensors)
+    return torch.cat([tensor.expand(count, -1, -1, -1) for tensor in tensors], dim=1)
+
+
+def _make_head(config: NetworkConfig, task: TaskSpec) -> SegmentationHead:
+    return SegmentationHead(
+        config.stage_channels(task),
+        stage_convs=config.stage_convs,
+        head_width=config.head_width,
+        classes=task.classes,
+    )
