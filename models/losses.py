@@ -1,0 +1,68 @@
+"""Losses of one task, each a mean over the voxels that count."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .tasks import TaskSpec
+
+_DICE_SMOOTHING = 1.0
+"""Voxels added above and below the Dice fraction, so that an absent class is defined."""
+
+
+def cross_entropy_dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Add cross-entropy and soft Dice over the voxels with weight.
+
+    Dice is taken over the whole batch, per foreground class, then averaged: the lesions of
+    a single slice are too few for a stable fraction.
+
+    Args:
+        logits: Shape (N, C, Y, X).
+        target: Classes, shape (N, Y, X), int64.
+        weight: 1 where a voxel counts and 0 where not, shape (N, Y, X), float32.
+
+    Returns:
+        A scalar from 0 upwards; 0 when no voxel counts.
+    """
+    log_probs = functional.log_softmax(logits, dim=1)
+    cross_entropy = functional.nll_loss(log_probs, target, reduction="none")
+    mean = (cross_entropy * weight).sum() / weight.sum().clamp(min=1.0)
+    return mean + _soft_dice_loss(log_probs.exp(), target, weight)
+
+
+def _soft_dice_loss(probs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    losses = []
+    for value in range(1, probs.shape[1]):
+        truth = (target == value).to(probs) * weight
+        predicted = probs[:, value] * weight
+        overlap = 2.0 * (predicted * truth).sum() + _DICE_SMOOTHING
+        losses.append(1.0 - overlap / (predicted.sum() + truth.sum() + _DICE_SMOOTHING))
+    return torch.stack(losses).mean()
+
+
+def task_losses(
+    tasks: tuple[TaskSpec, ...],
+    logits: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Compute the loss of every task that has a label in the batch.
+
+    Args:
+        tasks: Tasks of the network.
+        logits: Output of the network by task.
+        targets: Classes by task, shape (N, Y, X), int64.
+        weights: Voxels that count, by task, shape (N, Y, X): 0 throughout for an item whose
+            label lacks the task, and outside candidates for a restricted task.
+
+    Returns:
+        Loss by task name. A task without any voxel that counts is left out, so that it
+        adds neither a loss, nor a gradient, nor a pull on its weight.
+    """
+    return {
+        task.name: cross_entropy_dice(logits[task.name], targets[task.name], weights[task.name])
+        for task in tasks
+        if bool(weights[task.name].any())
+    }
