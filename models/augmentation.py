@@ -1,0 +1,105 @@
+"""Changes of a slice that leave it a heart: small turns, scales, shifts, bends and noise.
+
+There are no flips: the right coronary artery would come to lie on the left.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+_BEND_KNOTS = 4
+"""Knots along each side of the smooth random bend."""
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Largest change of each kind; all changes are drawn uniformly within.
+
+    Attributes:
+        rotation_deg: Rotation to either side, in degrees.
+        scale: Relative change of size, up or down.
+        shift: Shift along each axis, as a fraction of the side.
+        bend: Displacement of the knots of a smooth bend, as a fraction of the side.
+        hu_shift: Shift of all attenuation values, in HU.
+        noise_hu: Standard deviation of added white noise, in HU.
+    """
+
+    rotation_deg: float = 10.0
+    scale: float = 0.1
+    shift: float = 0.06
+    bend: float = 0.015
+    hu_shift: float = 8.0
+    noise_hu: float = 6.0
+
+
+NO_AUGMENTATION = AugmentationConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""Leaves every slice as it is."""
+
+
+def draw_grid(
+    size: tuple[int, int], config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Draw where each pixel of a patch comes from.
+
+    Values are taken from the nearest pixel, never interpolated: interpolation would smooth
+    the noise and lower the peaks that decide which voxels are candidates.
+
+    Args:
+        size: Height and width of the patch.
+        config: Largest changes.
+        rng: Source of randomness.
+
+    Returns:
+        Row and column of the source of every pixel relative to the patch, each of shape
+        ``size``; they can lie outside it.
+    """
+    angle = np.deg2rad(rng.uniform(-config.rotation_deg, config.rotation_deg))
+    scale = 1.0 + rng.uniform(-config.scale, config.scale)
+    shift = rng.uniform(-config.shift, config.shift, 2) * size
+    rows, columns = _centred_grid(size)
+    cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
+    turned_rows = cosine * rows - sine * columns + shift[0]
+    turned_columns = sine * rows + cosine * columns + shift[1]
+    bend_rows, bend_columns = _draw_bend(size, config.bend, rng)
+    return (
+        _nearest(turned_rows + bend_rows, size[0]),
+        _nearest(turned_columns + bend_columns, size[1]),
+    )
+
+
+def disturb_attenuation(
+    hu: NDArray[np.float32], config: AugmentationConfig, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Shift the attenuation of a slab in HU and add noise to it."""
+    shift = rng.uniform(-config.hu_shift, config.hu_shift)
+    noise = rng.standard_normal(hu.shape, dtype=np.float32)
+    sd = rng.uniform(0.0, config.noise_hu)
+    changed: NDArray[np.float32] = hu + np.float32(shift) + noise * np.float32(sd)
+    return changed
+
+
+def _centred_grid(size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rows = np.arange(size[0], dtype=np.float64) - (size[0] - 1) / 2
+    columns = np.arange(size[1], dtype=np.float64) - (size[1] - 1) / 2
+    return rows[:, None], columns[None, :]
+
+
+def _draw_bend(
+    size: tuple[int, int], bend: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    knots = rng.uniform(-bend, bend, (2, _BEND_KNOTS, _BEND_KNOTS))
+    zoom = (size[0] / _BEND_KNOTS, size[1] / _BEND_KNOTS)
+    rows, columns = (
+        np.asarray(
+            ndimage.zoom(plane, zoom, order=1, mode="nearest", grid_mode=True), dtype=np.float64
+        )
+        for plane in knots
+    )
+    return rows * size[0], columns * size[1]
+
+
+def _nearest(coordinates: NDArray[np.float64], side: int) -> NDArray[np.intp]:
+    nearest: NDArray[np.intp] = np.rint(coordinates + (side - 1) / 2).astype(np.intp)
+    return nearest

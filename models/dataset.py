@@ -1,0 +1,290 @@
+"""Labeled volumes as batches of slices, drawn by what they teach.
+
+Most slices of a volume hold no calcium and nothing that could be mistaken for it. Slices
+are therefore sorted into kinds once, and batches take a fixed share of each kind.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from .augmentation import NO_AUGMENTATION, AugmentationConfig, disturb_attenuation, draw_grid
+from .inputs import AIR_HU, ContentBox, find_content, network_input, take_slab
+from .network import NetworkConfig
+
+_REACH_MM = 5.0
+"""Candidates this near to an artery region are hard to tell from its calcium."""
+
+
+class SliceKind(IntEnum):
+    """What a slice can teach, the most telling kind first."""
+
+    CALCIUM = 0
+    DISTRACTOR = 1
+    REGION = 2
+    EMPTY = 3
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """One labeled volume in axial orientation.
+
+    Attributes:
+        hu: Hounsfield units, shape (Z, Y, X); a memory map is read slice by slice.
+        region: Artery of each voxel, 0 background, 1 LM, 2 LAD, 3 LCX, 4 RCA, calcium
+            included; None when the label does not cover regions.
+        lesion: Calcified voxels, above 0; None when the label does not cover calcium.
+        spacing_mm: Distance between voxel centres along (Z, Y, X).
+        threshold_hu: Voxels at or above it are candidates.
+        case_id: Name of the volume, for messages.
+    """
+
+    hu: NDArray[np.int16]
+    region: NDArray[np.uint8] | None
+    lesion: NDArray[np.uint8] | None
+    spacing_mm: tuple[float, float, float]
+    threshold_hu: int
+    case_id: str
+
+    def __post_init__(self) -> None:
+        """Refuse labels that do not fit the volume."""
+        for name, label in (("region", self.region), ("lesion", self.lesion)):
+            if label is not None and label.shape != self.hu.shape:
+                raise ValueError(
+                    f"{name} of {self.case_id} must have shape {self.hu.shape}, got {label.shape}"
+                )
+
+    def label(self, task: str) -> NDArray[np.uint8] | None:
+        """Return the label map of a task; None when the case has none."""
+        return {"region": self.region, "lesion": self.lesion}.get(task)
+
+    @cached_property
+    def content(self) -> ContentBox:
+        """Box outside which all is air."""
+        return find_content(self.hu)
+
+    @cached_property
+    def slice_kinds(self) -> NDArray[np.uint8]:
+        """``SliceKind`` of each slice, shape (Z,)."""
+        kinds = [self._slice_kind(index) for index in range(self.hu.shape[0])]
+        return np.array(kinds, dtype=np.uint8)
+
+    def _slice_kind(self, index: int) -> SliceKind:
+        candidates = self.hu[index] >= self.threshold_hu
+        if self.lesion is not None and (candidates & (self.lesion[index] > 0)).any():
+            return SliceKind.CALCIUM
+        if self.region is None:
+            return SliceKind.DISTRACTOR if candidates.any() else SliceKind.EMPTY
+        region = self.region[index] > 0
+        if not region.any():
+            return SliceKind.EMPTY
+        near = ndimage.maximum_filter(region, size=self._reach_pixels)
+        return SliceKind.DISTRACTOR if (candidates & near).any() else SliceKind.REGION
+
+    @property
+    def _reach_pixels(self) -> tuple[int, int]:
+        return 2 * int(_REACH_MM / self.spacing_mm[1]) + 1, 2 * int(
+            _REACH_MM / self.spacing_mm[2]
+        ) + 1
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Which slices a batch is made of.
+
+    Attributes:
+        shares: Share of each ``SliceKind``; kinds that no case has are left out.
+        patch_size: Side of the square patches taken from larger slices; None takes whole
+            slices.
+        augmentation: Largest changes of a slice.
+    """
+
+    shares: tuple[float, float, float, float] = (0.45, 0.3, 0.2, 0.05)
+    patch_size: int | None = None
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Slices with their labels.
+
+    Attributes:
+        inputs: Shape (N, C, Y, X), see ``network_input``.
+        targets: Classes by task, shape (N, Y, X), int64.
+        weights: 1 where a voxel counts, by task, shape (N, Y, X), float32.
+    """
+
+    inputs: Tensor
+    targets: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move the batch to a device."""
+        return Batch(
+            self.inputs.to(device),
+            {name: tensor.to(device) for name, tensor in self.targets.items()},
+            {name: tensor.to(device) for name, tensor in self.weights.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Item:
+    """One slice of one case."""
+
+    case: TrainingCase
+    index: int
+
+
+class SliceSampler:
+    """Draw slices by kind."""
+
+    def __init__(self, cases: Sequence[TrainingCase], shares: Sequence[float]) -> None:
+        """Sort the slices of all cases into kinds.
+
+        Raises:
+            ValueError: If there is no slice of a kind with a share above zero.
+        """
+        self._items: list[list[Item]] = [[] for _ in SliceKind]
+        for case in cases:
+            for index, kind in enumerate(case.slice_kinds):
+                self._items[kind].append(Item(case, index))
+        wanted = np.array(
+            [share if items else 0.0 for share, items in zip(shares, self._items, strict=True)]
+        )
+        if wanted.sum() <= 0.0:
+            raise ValueError("no case has a slice of a kind to sample")
+        self._chances = wanted / wanted.sum()
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[Item]:
+        """Draw ``count`` slices, first the kind, then the slice."""
+        kinds = rng.choice(len(SliceKind), size=count, p=self._chances)
+        return [self._items[kind][rng.integers(len(self._items[kind]))] for kind in kinds]
+
+
+def telling_items(cases: Sequence[TrainingCase]) -> list[Item]:
+    """List the slices of all kinds but the empty one."""
+    return [
+        Item(case, int(index))
+        for case in cases
+        for index in np.flatnonzero(case.slice_kinds != SliceKind.EMPTY)
+    ]
+
+
+def make_batch(
+    items: Sequence[Item],
+    size: tuple[int, int],
+    config: NetworkConfig,
+    augmentation: AugmentationConfig = NO_AUGMENTATION,
+    rng: np.random.Generator | None = None,
+) -> Batch:
+    """Cut equal patches out of slices and stack them.
+
+    Args:
+        items: Slices.
+        size: Height and width of the patches; smaller content is padded with air.
+        config: Shape of the network.
+        augmentation: Largest changes.
+        rng: Source of randomness; None takes the first patch of each slice, unchanged.
+    """
+    patches = [_cut_patch(item, size, config, augmentation, rng) for item in items]
+    candidates = np.stack([patch.candidates for patch in patches])
+    slabs = np.stack([patch.slab for patch in patches])
+    targets, weights = {}, {}
+    for task in config.tasks:
+        targets[task.name] = torch.from_numpy(
+            np.stack([patch.targets[task.name] for patch in patches])
+        ).long()
+        weights[task.name] = torch.from_numpy(
+            np.stack([patch.weights[task.name] for patch in patches])
+        ).float()
+    return Batch(network_input(slabs, candidates, config), targets, weights)
+
+
+@dataclass(frozen=True)
+class _Patch:
+    slab: NDArray[np.float32]
+    candidates: NDArray[np.bool_]
+    targets: Mapping[str, NDArray[np.uint8]]
+    weights: Mapping[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Pixels of a slice by flat index; ``is_inside`` is False where there is only air."""
+
+    index: NDArray[np.intp]
+    is_inside: NDArray[np.bool_]
+
+    def take(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        taken: NDArray[np.uint8] = np.where(self.is_inside, plane.ravel()[self.index], 0)
+        return taken
+
+    def take_slab(self, slab: NDArray[np.int16]) -> NDArray[np.float32]:
+        flat = slab.reshape(slab.shape[0], -1)[:, self.index]
+        taken: NDArray[np.float32] = np.where(self.is_inside, flat, AIR_HU).astype(np.float32)
+        return taken
+
+
+def _cut_patch(
+    item: Item,
+    size: tuple[int, int],
+    config: NetworkConfig,
+    augmentation: AugmentationConfig,
+    rng: np.random.Generator | None,
+) -> _Patch:
+    case = item.case
+    source = _locate(item, size, augmentation, rng)
+    first, last = case.content.planes
+    planes = case.hu[first:last]
+    slab = source.take_slab(take_slab(planes, item.index - first, config.neighbours))
+    was_candidate = slab[config.neighbours] >= case.threshold_hu
+    if rng is not None:
+        slab = disturb_attenuation(slab, augmentation, rng)
+    candidates = slab[config.neighbours] >= case.threshold_hu
+    targets, weights = {}, {}
+    for task in config.tasks:
+        label = case.label(task.name)
+        plane = np.zeros(size, np.uint8) if label is None else source.take(label[item.index])
+        targets[task.name] = np.minimum(plane, task.classes - 1) if task.classes == 2 else plane
+        # A voxel that noise lifted over the threshold has no label of its own.
+        counts = (
+            candidates & was_candidate if task.is_restricted_to_candidates else np.ones(size, bool)
+        )
+        weights[task.name] = counts & (label is not None)
+    return _Patch(slab, candidates, targets, weights)
+
+
+def _locate(
+    item: Item,
+    size: tuple[int, int],
+    augmentation: AugmentationConfig,
+    rng: np.random.Generator | None,
+) -> _Source:
+    content = item.case.content
+    if rng is None:
+        first = (0, 0)
+        rows, columns = (np.arange(size[0])[:, None], np.arange(size[1])[None, :])
+    else:
+        first = _draw_corner(content.size, size, rng)
+        rows, columns = draw_grid(size, augmentation, rng)
+    rows, columns = np.broadcast_arrays(rows + first[0], columns + first[1])
+    height, width = content.size
+    is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    full_rows = np.clip(rows, 0, height - 1) + content.rows[0]
+    full_columns = np.clip(columns, 0, width - 1) + content.columns[0]
+    return _Source(full_rows * item.case.hu.shape[2] + full_columns, is_inside)
+
+
+def _draw_corner(
+    content: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Draw the first row and column of a patch that lies within the content where it can."""
+    room = [max(whole - part, 0) for whole, part in zip(content, size, strict=True)]
+    return int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1))

@@ -1,0 +1,418 @@
+"""Training by epochs: repeatable by seed, resumable after a kill, stoppable at any batch.
+
+An epoch is a fixed number of batches, not a walk through all slices, so its duration does
+not grow with the number of labels. Every random draw of a batch comes from the seed, the
+epoch and the batch number; a resumed training therefore needs no generator state and goes
+on exactly as it would have. The exponential moving average of the weights is what is
+validated and kept.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import training_state
+from .checkpoint import SUFFIX, Checkpoint, JsonValue, save
+from .dataset import (
+    Batch,
+    SamplingConfig,
+    SliceSampler,
+    TrainingCase,
+    make_batch,
+)
+from .dropout import draw_masks
+from .inputs import padded_size
+from .losses import task_losses
+from .network import MultiTaskNetwork, NetworkConfig
+from .training_state import TrainingState
+from .validation import Validation, validate
+from .weighting import HomoscedasticWeighting, Weighting, make_weighting
+
+STATE_NAME = "last-state" + SUFFIX
+"""File in the training's folder from which it goes on."""
+
+_BAD_STEPS_LIMIT = 5
+"""Steps in a row with a loss that is not finite before the training fails."""
+
+_FINAL_RATE_FRACTION = 0.01
+"""Learning rate at the end, as a fraction of the peak."""
+
+_GRADIENT_NORM = 2.0
+"""Gradients are scaled down to this norm."""
+
+
+class DivergedError(ValueError):
+    """The loss was not finite several times in a row."""
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How a network is trained.
+
+    Attributes:
+        epochs: Number of epochs.
+        steps_per_epoch: Batches of an epoch.
+        batch_size: Slices of a batch.
+        peak_rate: Highest learning rate.
+        warm_up: Fraction of the training in which the rate rises to its peak; it then
+            falls along a cosine.
+        weight_decay: Decoupled weight decay of all weights but biases, normalisation and
+            task weights.
+        average_decay: Decay per step of the moving average of the weights.
+        weighting: How the losses of the tasks are added up.
+        task_weights: Weight by task for fixed weighting, tasks not named weigh 1.
+        patience: Epochs without a better validation loss before the training ends early;
+            None never ends it early.
+        validate_every: Epochs between validations; the last epoch is always validated.
+        sampling: Which slices a batch is made of and how they are changed.
+        seed: Seed of everything that is drawn.
+        device: PyTorch device.
+    """
+
+    epochs: int = 30
+    steps_per_epoch: int = 60
+    batch_size: int = 16
+    peak_rate: float = 4e-3
+    warm_up: float = 0.1
+    weight_decay: float = 0.01
+    average_decay: float = 0.99
+    weighting: Weighting = "homoscedastic"
+    task_weights: Mapping[str, float] = field(default_factory=dict)
+    patience: int | None = None
+    validate_every: int = 1
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    seed: int = 0
+    device: str = "cpu"
+
+    @property
+    def total_steps(self) -> int:
+        """Number of batches of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of step ``step``, counted from 0."""
+        warm_up_steps = max(int(self.warm_up * self.total_steps), 1)
+        if step < warm_up_steps:
+            return self.peak_rate * (step + 1) / warm_up_steps
+        progress = (step - warm_up_steps) / max(self.total_steps - warm_up_steps, 1)
+        falling = 0.5 * (1.0 + math.cos(math.pi * progress))
+        return self.peak_rate * (_FINAL_RATE_FRACTION + (1.0 - _FINAL_RATE_FRACTION) * falling)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch brought.
+
+    Attributes:
+        epoch: Number of epochs done, this one included unless it was canceled.
+        is_canceled: Whether the epoch was stopped; nothing of it is kept then.
+        training_loss: Mean weighted loss, None when no step succeeded.
+        validation: Loss and metrics on the validation cases, None when not computed.
+        task_weights: Factor of each task's loss at the end.
+        skipped_steps: Steps left out because the loss was not finite or no task had a
+            label.
+        seconds: Duration.
+    """
+
+    epoch: int
+    is_canceled: bool
+    training_loss: float | None
+    validation: Validation | None
+    task_weights: Mapping[str, float]
+    skipped_steps: int
+    seconds: float
+
+
+class Trainer:
+    """Train a network on labeled volumes, one epoch per call.
+
+    Not for use by several threads at a time. Everything is kept under ``folder``.
+    """
+
+    def __init__(
+        self,
+        network_config: NetworkConfig,
+        trainer_config: TrainerConfig,
+        training: list[TrainingCase],
+        validation: list[TrainingCase],
+        folder: Path,
+    ) -> None:
+        """Build the network from the seed.
+
+        Raises:
+            ValueError: If there is nothing to train on.
+        """
+        if not training:
+            raise ValueError("training needs at least one labeled volume")
+        self._config = trainer_config
+        self._network_config = network_config
+        self._training = training
+        self._validation = validation
+        self._folder = folder
+        self._sampler = SliceSampler(training, trainer_config.sampling.shares)
+        self._patch_size = _patch_size(training, trainer_config.sampling, network_config.multiple)
+        self._device = torch.device(trainer_config.device)
+        self._start()
+
+    @property
+    def epoch(self) -> int:
+        """Number of epochs done."""
+        return self._epoch
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are done or validation stopped getting better."""
+        patience = self._config.patience
+        is_stale = patience is not None and self._epoch - self._best_epoch >= patience
+        return self._epoch >= self._config.epochs or (bool(self._validation) and is_stale)
+
+    def resume(self) -> bool:
+        """Go on from the last epoch kept in the folder.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            ValueError: If the folder holds the state of another training.
+        """
+        path = self._folder / STATE_NAME
+        if not path.exists():
+            return False
+        state = training_state.read_state(path)
+        if state.progress["training"] != self._describe():
+            raise ValueError(
+                "the folder holds the state of a training with another configuration or cases"
+            )
+        self._restore(state)
+        return True
+
+    def run_epoch(
+        self, on_progress: Callable[[float], None], should_stop: Callable[[], bool]
+    ) -> EpochReport:
+        """Train for one epoch, validate, and keep the state.
+
+        Args:
+            on_progress: Told the finished fraction of the epoch after every batch.
+            should_stop: Asked before every batch; when it says yes the trainer goes back to
+                the end of the epoch before and the report is marked canceled.
+
+        Raises:
+            DivergedError: If the loss is not finite several times in a row.
+        """
+        started = time.monotonic()
+        losses: list[float | None] = []
+        self._network.train()
+        for number in range(self._config.steps_per_epoch):
+            if should_stop():
+                self._go_back()
+                return self._report(losses, None, started, is_canceled=True)
+            losses.append(self._step(number))
+            self._check_convergence(losses)
+            on_progress((number + 1) / self._config.steps_per_epoch)
+        self._epoch += 1
+        validation = self._validate()
+        self._keep_best(validation)
+        self._write_state()
+        return self._report(losses, validation, started, is_canceled=False)
+
+    def write_checkpoint(self, path: Path, card: Mapping[str, JsonValue]) -> str:
+        """Write the best averaged weights with a card; returns the SHA-256 of the weights."""
+        facts: dict[str, JsonValue] = {
+            "epochs": self._epoch,
+            "best_epoch": self._best_epoch,
+            "best_validation_loss": self._best_loss,
+            "task_weights": dict(self._weighting.task_weights()),
+            **card,
+        }
+        return save(path, Checkpoint(self._network_config, self._best, facts))
+
+    def _start(self) -> None:
+        """Build everything as it is before the first epoch."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._config.seed)
+            network = MultiTaskNetwork(self._network_config)
+        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # memory_format is missing in the stub
+        self._average = MultiTaskNetwork(self._network_config)
+        self._average.load_state_dict(network.state_dict())
+        self._average.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # memory_format is missing in the stub
+        self._average.eval()
+        weights = {task.name: 1.0 for task in self._network_config.tasks}
+        self._weighting = make_weighting(
+            self._config.weighting, weights | dict(self._config.task_weights)
+        ).to(self._device)
+        self._optimizer = _make_optimizer(self._network, self._weighting, self._config)
+        self._epoch = 0
+        self._best_epoch = 0
+        self._best_loss: float | None = None
+        self._best = _copy(self._average)
+
+    def _step(self, number: int) -> float | None:
+        """Train on one batch; None when the step was left out."""
+        step = self._epoch * self._config.steps_per_epoch + number
+        rng = np.random.default_rng([self._config.seed, step])
+        losses = self._batch_losses(self._draw_batch(rng), rng)
+        if not losses:
+            return None
+        loss: Tensor = self._weighting(losses)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own method has no types
+        norm = nn.utils.clip_grad_norm_(self._network.parameters(), _GRADIENT_NORM)
+        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+            return None
+        self._apply(step)
+        return float(loss.detach())
+
+    def _apply(self, step: int) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._config.rate(step)
+        self._optimizer.step()
+        if isinstance(self._weighting, HomoscedasticWeighting):
+            self._weighting.clamp()
+        # Early weights are poor: the average forgets them faster at the beginning.
+        decay = min(self._config.average_decay, (1 + step) / (10 + step))
+        _follow(self._average, self._network, decay)
+
+    def _draw_batch(self, rng: np.random.Generator) -> Batch:
+        items = self._sampler.draw(self._config.batch_size, rng)
+        batch = make_batch(
+            items, self._patch_size, self._network_config, self._config.sampling.augmentation, rng
+        )
+        return batch.to(self._device)
+
+    def _batch_losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        masks = draw_masks(self._network_config.dropout_sites(), batch.inputs.shape[0], generator)
+        logits = self._network(batch.inputs, masks)
+        return task_losses(self._network_config.tasks, logits, batch.targets, batch.weights)
+
+    def _check_convergence(self, losses: list[float | None]) -> None:
+        recent = losses[-_BAD_STEPS_LIMIT:]
+        if len(recent) == _BAD_STEPS_LIMIT and all(loss is None for loss in recent):
+            raise DivergedError(
+                f"no usable loss in {_BAD_STEPS_LIMIT} steps in a row of epoch {self._epoch + 1}: "
+                "the loss was not finite or no voxel had a label"
+            )
+
+    def _validate(self) -> Validation | None:
+        is_due = (
+            self._epoch % self._config.validate_every == 0 or self._epoch >= self._config.epochs
+        )
+        if not self._validation or not is_due:
+            return None
+        return validate(self._average, self._validation, self._config.batch_size, self._device)
+
+    def _keep_best(self, validation: Validation | None) -> None:
+        """Keep the averaged weights if they are the best, or the last without validation."""
+        if self._validation and validation is None:
+            return
+        loss = None if validation is None else validation.loss
+        if self._best_loss is None or loss is None or loss < self._best_loss:
+            self._best_loss = loss
+            self._best_epoch = self._epoch
+            self._best = _copy(self._average)
+
+    def _report(
+        self,
+        losses: list[float | None],
+        validation: Validation | None,
+        started: float,
+        *,
+        is_canceled: bool,
+    ) -> EpochReport:
+        done = [loss for loss in losses if loss is not None]
+        return EpochReport(
+            epoch=self._epoch,
+            is_canceled=is_canceled,
+            training_loss=sum(done) / len(done) if done else None,
+            validation=validation,
+            task_weights=self._weighting.task_weights(),
+            skipped_steps=len(losses) - len(done),
+            seconds=time.monotonic() - started,
+        )
+
+    def _describe(self) -> JsonValue:
+        """Tell what must be equal for a state to be this training's."""
+        return {
+            "network": repr(self._network_config),
+            "trainer": repr(asdict(self._config)),
+            "training": [case.case_id for case in self._training],
+            "validation": [case.case_id for case in self._validation],
+        }
+
+    def _write_state(self) -> None:
+        tensors = (
+            training_state.module_tensors("network", self._network)
+            | training_state.module_tensors("average", self._average)
+            | training_state.module_tensors("weighting", self._weighting)
+            | training_state.optimizer_tensors("optimizer", self._optimizer)
+            | {f"best/{name}": tensor for name, tensor in self._best.items()}
+        )
+        progress: dict[str, JsonValue] = {
+            "epoch": self._epoch,
+            "best_epoch": self._best_epoch,
+            "best_loss": self._best_loss,
+            "training": self._describe(),
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        training_state.write_state(self._folder / STATE_NAME, TrainingState(tensors, progress))
+
+    def _restore(self, state: TrainingState) -> None:
+        self._start()
+        training_state.load_module("network", self._network, state.tensors)
+        training_state.load_module("average", self._average, state.tensors)
+        training_state.load_module("weighting", self._weighting, state.tensors)
+        training_state.load_optimizer("optimizer", self._optimizer, state.tensors)
+        self._best = training_state.with_prefix("best", state.tensors)
+        self._epoch = int(str(state.progress["epoch"]))
+        self._best_epoch = int(str(state.progress["best_epoch"]))
+        best_loss = state.progress["best_loss"]
+        self._best_loss = None if best_loss is None else float(str(best_loss))
+
+    def _go_back(self) -> None:
+        """Return to the end of the last whole epoch."""
+        if self._epoch == 0 or not self.resume():
+            self._start()
+
+
+def _patch_size(
+    cases: list[TrainingCase], sampling: SamplingConfig, multiple: int
+) -> tuple[int, int]:
+    """Return the patch size asked for, or one that holds the largest case, padded."""
+    if sampling.patch_size is not None:
+        return padded_size((sampling.patch_size, sampling.patch_size), multiple)
+    heights, widths = zip(*(case.content.size for case in cases), strict=True)
+    return padded_size((max(heights), max(widths)), multiple)
+
+
+def _make_optimizer(
+    network: nn.Module, weighting: nn.Module, config: TrainerConfig
+) -> torch.optim.AdamW:
+    parameters = list(network.parameters())
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    spared = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": [*spared, *weighting.parameters()], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.peak_rate)
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the averaged weights and buffers a little towards the network's."""
+    current = network.state_dict()
+    for name, tensor in average.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.lerp_(current[name], 1.0 - decay)
+        else:
+            tensor.copy_(current[name])
