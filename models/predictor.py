@@ -1,0 +1,284 @@
+"""Prediction of one volume, with T stochastic passes where they can matter.
+
+The deterministic pass runs on every slice. The samples reuse what it computed before the
+first dropout, and run only on slices that hold a candidate within reach of an artery; the
+last levels, which cost most, are decoded only in the box of those candidates with a margin
+wide enough to leave every value as it would be without the box.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from . import checkpoint
+from .dropout import Masks, seeded_masks
+from .inputs import AIR_HU, ContentBox, find_content, network_input, padded_size, take_slab
+from .network import DecoderState, MultiTaskNetwork
+from .tail import prefix_level, sample_at_points
+from .uncertainty import BinaryStatistics, class_entropy
+
+REACH_MM = 8.0
+"""Candidates within this distance of a predicted region or lesion, in the slice, can matter."""
+
+_LESION_PROBABILITY = 0.5
+"""A candidate at or above it is a lesion."""
+
+_PIXELS_AT_ONCE = 1 << 18
+"""Pixels of the slices in one batch of the deterministic pass."""
+
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkPrediction:
+    """What a network says about a volume, shape (Z, Y, X).
+
+    Attributes:
+        region: Artery region of each voxel, 0 none, 1 LM, 2 LAD, 3 LCX, 4 RCA; never 0
+            where ``lesion`` holds.
+        lesion: Calcified voxels of the deterministic pass.
+        candidate_index: Flat indices of the candidates within reach of a predicted region
+            or lesion, ascending, shape (N,), int64.
+        artery_samples: Artery 1..4 of each of them if sample t calls it a lesion, else 0,
+            shape (T, N), uint8.
+        mutual_information: Disagreement of the samples about each of them in nats, 0 to
+            log 2, shape (N,), float32.
+        entropy: Entropy of the mean prediction in nats, 0 to log 2, shape (N,), float32;
+            of the deterministic pass when there is no sample.
+        region_entropy: Mean entropy of the deterministic region prediction over voxels
+            that touch another region, in nats; 0 when no region is predicted.
+        embedding: Mean encoder feature of the volume, shape (D,), float32.
+    """
+
+    region: NDArray[np.uint8]
+    lesion: NDArray[np.bool_]
+    candidate_index: NDArray[np.int64]
+    artery_samples: NDArray[np.uint8]
+    mutual_information: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    region_entropy: float
+    embedding: NDArray[np.float32]
+
+
+class Predictor:
+    """A trained network, ready to predict. Changes nothing about itself while predicting."""
+
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        """Load a checkpoint.
+
+        Raises:
+            ValueError: If the file is not a checkpoint or has no region and lesion task.
+        """
+        loaded = checkpoint.load(path)
+        network = MultiTaskNetwork(loaded.network)
+        network.load_state_dict(dict(loaded.weights))
+        loaded.network.task("region"), loaded.network.task("lesion")
+        self._device = torch.device(device)
+        self._network = network.eval().requires_grad_(False)
+        self._network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # memory_format is missing in the stub
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        hu: NDArray[np.int16],
+        *,
+        spacing_mm: tuple[float, float, float],
+        threshold_hu: int,
+        samples: int,
+        seed: int,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> NetworkPrediction:
+        """Predict a volume in axial orientation.
+
+        Args:
+            hu: Hounsfield units, shape (Z, Y, X).
+            spacing_mm: Distance between voxel centres along (Z, Y, X).
+            threshold_hu: Voxels at or above it are candidates.
+            samples: Number T of stochastic passes; 0 for the deterministic pass alone.
+            seed: Seed of the dropout masks; use one for all volumes to be compared.
+            on_progress: Told the finished fraction of the slices.
+
+        Raises:
+            ValueError: If ``hu`` is not a volume or ``samples`` is negative.
+        """
+        if hu.ndim != 3 or hu.size == 0 or samples < 0:
+            raise ValueError(f"expected a volume and samples >= 0, got {hu.shape} and {samples}")
+        masks = seeded_masks(self._network.config.dropout_sites(), samples, seed)
+        content = find_content(hu)
+        volume = _VolumePass(
+            self._network, hu[content.index], spacing_mm, threshold_hu, masks, samples
+        )
+        planes, height, width = content.shape
+        step = max(1, _PIXELS_AT_ONCE // (height * width))
+        for start in range(0, planes, step):
+            stop = min(start + step, planes)
+            volume.run(range(start, stop))
+            if on_progress is not None:
+                on_progress(stop / planes)
+        return volume.collect(hu.shape, content)
+
+
+@dataclass(frozen=True, eq=False)
+class _SlicePoints:
+    """Candidates of a slice within reach and what the samples say about them."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    arteries: NDArray[np.uint8]
+    mutual_information: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+
+
+class _VolumePass:
+    """One pass over one volume, slices in ascending order."""
+
+    def __init__(
+        self,
+        network: MultiTaskNetwork,
+        hu: NDArray[np.int16],
+        spacing_mm: tuple[float, float, float],
+        threshold_hu: int,
+        masks: Masks,
+        samples: int,
+    ) -> None:
+        self._network = network
+        self._device = next(network.parameters()).device
+        self._hu = hu
+        self._reach = tuple(int(REACH_MM / spacing) for spacing in spacing_mm[1:])
+        self._threshold_hu = threshold_hu
+        self._masks = masks
+        self._samples = samples
+        self._region = np.zeros(hu.shape, np.uint8)
+        self._lesion = np.zeros(hu.shape, np.bool_)
+        self._points: list[_SlicePoints] = []
+        self._boundary_entropy = _RunningMean()
+        self._embedding = torch.zeros(network.config.widths[-1], dtype=torch.float64)
+
+    def run(self, indices: range) -> None:
+        """Predict some slices."""
+        prefix = self._network.encode(self._inputs(indices))
+        self._embedding += prefix.features[-1].mean(dim=(2, 3)).sum(dim=0).cpu().double()
+        prefix = self._network.decode(prefix, until=prefix_level(self._network.config))
+        logits = self._network.logits(self._network.decode(prefix))
+        height, width = self._hu.shape[1:]
+        region = logits["region"][:, :, :height, :width].softmax(dim=1)
+        lesion = logits["lesion"][:, :, :height, :width].softmax(dim=1)[:, 1]
+        self._keep_maps(indices, region, lesion)
+        for place, index in enumerate(indices):
+            self._points.append(self._sample(index, prefix.select(place), lesion[place].cpu()))
+
+    def collect(self, shape: tuple[int, ...], content: ContentBox) -> NetworkPrediction:
+        """Put the slices together, in the frame of the volume that content was cut from."""
+        counts = [points.rows.size for points in self._points]
+        slices = np.repeat(np.arange(len(counts)) + content.planes[0], counts)
+        rows = np.concatenate([points.rows for points in self._points]) + content.rows[0]
+        columns = np.concatenate([points.columns for points in self._points]) + content.columns[0]
+        return NetworkPrediction(
+            region=_embed(self._region, shape, content),
+            lesion=_embed(self._lesion, shape, content),
+            candidate_index=(slices * shape[1] + rows) * shape[2] + columns,
+            artery_samples=np.concatenate([points.arteries for points in self._points], axis=1),
+            mutual_information=np.concatenate(
+                [points.mutual_information for points in self._points]
+            ),
+            entropy=np.concatenate([points.entropy for points in self._points]),
+            region_entropy=self._boundary_entropy.value,
+            embedding=(self._embedding / content.shape[0]).float().numpy(),
+        )
+
+    def _inputs(self, indices: range) -> Tensor:
+        config = self._network.config
+        height, width = padded_size((self._hu.shape[1], self._hu.shape[2]), config.multiple)
+        slabs = np.full((len(indices), 2 * config.neighbours + 1, height, width), AIR_HU, np.int16)
+        for place, index in enumerate(indices):
+            slab = take_slab(self._hu, index, config.neighbours)
+            slabs[place, :, : slab.shape[1], : slab.shape[2]] = slab
+        candidates = slabs[:, config.neighbours] >= self._threshold_hu
+        return network_input(slabs, candidates, config).to(self._device)
+
+    def _keep_maps(self, indices: range, region: Tensor, lesion: Tensor) -> None:
+        values = region.argmax(dim=1)
+        self._boundary_entropy.add(class_entropy(region)[_boundary(values)])
+        is_lesion = lesion >= _LESION_PROBABILITY
+        values = torch.where(is_lesion, _artery(region), values)
+        self._region[indices.start : indices.stop] = values.byte().cpu().numpy()
+        self._lesion[indices.start : indices.stop] = is_lesion.cpu().numpy()
+
+    def _sample(self, index: int, prefix: DecoderState, lesion: Tensor) -> _SlicePoints:
+        candidates = self._hu[index] >= self._threshold_hu
+        near = _dilate(torch.from_numpy(self._region[index] > 0), self._reach).numpy()
+        rows, columns = np.nonzero(candidates & near)
+        points = torch.from_numpy(np.stack([rows, columns]))
+        statistics = BinaryStatistics(rows.size)
+        arteries = np.zeros((self._samples, rows.size), np.uint8)
+        done = 0
+        for logits in self._sampled_logits(prefix, points):
+            probs = logits["lesion"].softmax(dim=1)[:, 1]
+            statistics.add(probs)
+            artery = torch.where(probs >= _LESION_PROBABILITY, _artery(logits["region"]), 0)
+            arteries[done : done + artery.shape[0]] = artery.byte().cpu().numpy()
+            done += artery.shape[0]
+        if not self._samples:
+            statistics.add(lesion[points[0], points[1]][None])
+        return _SlicePoints(
+            rows, columns, arteries, statistics.mutual_information(), statistics.entropy()
+        )
+
+    def _sampled_logits(self, prefix: DecoderState, points: Tensor) -> Iterator[dict[str, Tensor]]:
+        if points.shape[1] == 0:
+            return iter(())
+        return sample_at_points(self._network, prefix, self._masks, self._samples, points)
+
+
+class _RunningMean:
+    """Mean of values that come in parts."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def add(self, values: Tensor) -> None:
+        self._sum += float(values.double().sum())
+        self._count += values.numel()
+
+    @property
+    def value(self) -> float:
+        """The mean, 0 without a value."""
+        return self._sum / self._count if self._count else 0.0
+
+
+def _artery(region: Tensor) -> Tensor:
+    """Return the likeliest artery 1..4, whether or not background is likelier still."""
+    return region[:, 1:].argmax(dim=1) + 1
+
+
+def _boundary(values: Tensor) -> Tensor:
+    """Mark the voxels of label maps, shape (N, Y, X), with a neighbour of another value."""
+    maps = values[:, None].float()
+    highest = functional.max_pool2d(maps, 3, stride=1, padding=1)
+    lowest = -functional.max_pool2d(-maps, 3, stride=1, padding=1)
+    return (highest != lowest)[:, 0]
+
+
+def _dilate(mask: Tensor, reach: tuple[int, ...]) -> Tensor:
+    """Widen a mask, shape (Y, X), by ``reach`` pixels along each axis."""
+    maps = mask[None, None].float()
+    for axis, pixels in enumerate(reach):
+        kernel = [1, 1]
+        kernel[axis] = 2 * pixels + 1
+        padding = [side // 2 for side in kernel]
+        maps = functional.max_pool2d(maps, kernel, stride=1, padding=padding)
+    return maps[0, 0] > 0
+
+
+def _embed(part: NDArray[_Scalar], shape: tuple[int, ...], content: ContentBox) -> NDArray[_Scalar]:
+    whole = np.zeros(shape, part.dtype)
+    whole[content.index] = part
+    return whole
