@@ -1,0 +1,100 @@
+"""Every setting of a deployment, in one frozen object with one prefix."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import SettingsError
+
+PREFIX = "CACLABEL_"
+"""Prefix of every environment variable the server reads."""
+
+
+class Settings(BaseSettings):
+    """Settings of one server and its workers, read from ``CACLABEL_<NAME>`` or options."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    studies: Path | None = Field(None, description="Folder of CT volumes; never written to")
+    data: Path = Field(Path("data"), description="Folder of the database, labels and models")
+    host: str = Field("127.0.0.1", description="Address the server listens on")
+    port: int = Field(8000, ge=1, le=65535, description="Port the server listens on")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder")
+    jobs_url: str = Field("", description="Database of the job engine; empty: SQLite in `data`")
+    worker_id: str = Field("worker-0", description="Fixed name of a worker; one per GPU")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`")
+    profile: Literal["small", "paper"] = Field(
+        "paper", description="Network: `small` (128x128, CPU) or `paper` (512x512, GPU)"
+    )
+    max_epochs: int = Field(0, ge=0, description="Epochs of a training; 0: as the profile says")
+    training_budget_s: float = Field(
+        0.0, ge=0, description="Seconds a training may take; 0: as the profile says"
+    )
+    train_every: int = Field(
+        0, ge=0, description="Train after so many new labels; 0: only on request"
+    )
+    first_training: int = Field(2, ge=1, description="Labels needed before a training may start")
+    validation_percent: int = Field(
+        20, ge=0, le=50, description="Share of patients kept for validation, by patient hash"
+    )
+    samples: int = Field(20, ge=2, le=100, description="MC-dropout samples of a prediction")
+    seed: int = Field(20220811, description="Seed of masks, training and tie-breaking")
+    rule: str = Field("agatston", description="Scoring rule of the calcium table")
+    mass_factor: float = Field(
+        0.000722, gt=0, description="Calcium mass calibration in mg/(mm3 HU)"
+    )
+    lease_minutes: float = Field(60.0, gt=0, description="How long a sample stays with a client")
+    session_minutes: float = Field(60.0, gt=0, description="How long an uploaded session lives")
+    scan_seconds: float = Field(10.0, gt=0, description="Pause between looks at the studies folder")
+    infer_timeout_s: float = Field(600.0, gt=0, description="Longest wait for a prediction")
+    upload_limit_mb: int = Field(2048, ge=1, description="Largest upload that is accepted")
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may call the server; `*` for any"
+    )
+
+    @property
+    def database(self) -> str:
+        """URL of the application database."""
+        return self.database_url or f"sqlite:///{self.data.resolve() / 'caclabel.sqlite'}"
+
+    @property
+    def jobs_database(self) -> str:
+        """URL of the job engine's own database."""
+        return self.jobs_url or f"sqlite:///{self.data.resolve() / 'jobs.sqlite'}"
+
+    @property
+    def files(self) -> Path:
+        """Folder of the content-addressed files."""
+        return self.data / "files"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of what can be made again: arrays of volumes, converted images."""
+        return self.data / "cache"
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the unfinished trainings."""
+        return self.data / "runs"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment; ``overrides`` that are not None win.
+
+    Raises:
+        SettingsError: If a value is wrong or a variable with the prefix is unknown.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "TEST_DATA"}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting {unknown[0]}; see the settings table of the README")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings.model_validate({**Settings().model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting {name}: {first['msg']}") from None

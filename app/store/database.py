@@ -1,0 +1,78 @@
+"""Engine, sessions and migrations.
+
+Concurrency: one ``Database`` a process, shared by its threads; a session belongs to one
+thread. ``writing()`` takes SQLite's write lock at BEGIN, so a read followed by a write in
+one transaction never fails with a stale snapshot; it commits when the block ends well.
+``reading()`` never blocks and never blocks others (WAL).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+_BUSY_TIMEOUT_MS = 30_000
+"""How long a writer waits for another one before it gives up."""
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+class Database:
+    """The application database, SQLite or PostgreSQL."""
+
+    def __init__(self, url: str) -> None:
+        """Open the engine for ``url``; nothing is read or written yet."""
+        self.url = url
+        self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if self.engine.dialect.name == "sqlite":
+            _prepare_sqlite(self.engine)
+        self._writing_engine = self.engine.execution_options(begin_immediate=True)
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest revision; a fresh database is created."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with self._writing_engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Yield a session that commits at the end of the block and rolls back on an error."""
+        with Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Yield a session that only reads."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: object, _record: ConnectionPoolEntry) -> None:
+        # The driver must not open transactions of its own: BEGIN is ours, see below.
+        connection.isolation_level = None  # type: ignore[attr-defined]  # sqlite3.Connection
+        cursor = connection.cursor()  # type: ignore[attr-defined]  # sqlite3.Connection
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # FULL, not NORMAL: an acknowledged label must survive a power cut, too.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        is_writer = connection.get_execution_options().get("begin_immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")

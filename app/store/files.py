@@ -1,0 +1,96 @@
+"""Files that are written once, named by their content and never changed.
+
+Concurrency: any number of threads and processes may write the same content at once;
+each writes a temporary file of its own and renames it, so the last one wins with the
+same bytes. A file is on disk, its directory entry included, before ``put`` returns.
+"""
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from app.errors import NotFoundError
+
+_CHUNK_BYTES = 1 << 20
+
+
+class FileStore:
+    """Content-addressed files below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Use ``root``, which is made when the first file is put."""
+        self.root = root
+
+    def put(self, content: bytes, extension: str) -> str:
+        """Store ``content`` and return its SHA-256 in hex; storing it again changes nothing."""
+        digest = hashlib.sha256(content).hexdigest()
+        target = self._path(digest, extension)
+        if not target.exists():
+            write_durably(target, content)
+        return digest
+
+    def put_file(self, source: Path, extension: str) -> str:
+        """Move the file ``source`` into the store and return its SHA-256 in hex."""
+        digest = file_sha256(source)
+        target = self._path(digest, extension)
+        _make_folder(target.parent)
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        source.replace(target)
+        _sync_folder(target.parent)
+        return digest
+
+    def path(self, digest: str, extension: str) -> Path:
+        """Return where the file lies.
+
+        Raises:
+            NotFoundError: If the store has no such file.
+        """
+        path = self._path(digest, extension)
+        if not path.exists():
+            raise NotFoundError(f"no stored file {digest[:12]}…{extension}")
+        return path
+
+    def _path(self, digest: str, extension: str) -> Path:
+        return self.root / digest[:2] / f"{digest}{extension}"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_durably(target: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or nothing, also after a power cut."""
+    _make_folder(target.parent)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,217 @@
+"""Rows of the application database.
+
+Times are seconds since the epoch (UTC). Files are named by their SHA-256 in the file
+store and are written before the row that names them.
+"""
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+Json = dict[str, Any]
+"""A JSON object as clients sent it or as it goes out again; never opened by the store."""
+
+
+class Base(DeclarativeBase):
+    """Base of every table."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this attribute of the class
+        Json: JSON,
+        list[str]: JSON,
+        list[float]: JSON,
+        list[list[float]]: JSON,
+    }
+
+
+class ImageRow(Base):
+    """One CT volume that can be labeled."""
+
+    __tablename__ = "images"
+
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    source: Mapped[str] = mapped_column(String(16))  # "studies" or "upload"
+    kind: Mapped[str] = mapped_column(String(16))  # "dicom", "nifti", "nrrd", "metaimage"
+    path: Mapped[str]  # relative to the studies folder; name in the file store for uploads
+    name: Mapped[str]  # file name a client gets, unique, with a loadable extension
+    signature: Mapped[str] = mapped_column(String(64))  # of the files' names, sizes and times
+    content_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    file_sha256: Mapped[str] = mapped_column(String(64), default="")
+    shape: Mapped[Json]  # {"z": int, "y": int, "x": int}
+    affine: Mapped[list[list[float]]]  # voxel (x, y, z) to LPS mm, four rows
+    kvp: Mapped[float | None]
+    patient_key: Mapped[str] = mapped_column(String(64), index=True)
+    patient_id: Mapped[str] = mapped_column(default="")
+    study_uid: Mapped[str] = mapped_column(default="")
+    series_uid: Mapped[str] = mapped_column(default="")
+    study_date: Mapped[str] = mapped_column(default="")
+    study_time: Mapped[str] = mapped_column(default="")
+    modality: Mapped[str] = mapped_column(default="")
+    info: Mapped[Json] = mapped_column(default=dict)
+    registered_at: Mapped[float]
+    missing_since: Mapped[float | None]
+    labels: Mapped[list["LabelRow"]] = relationship(back_populates="image")
+
+
+class QuarantineRow(Base):
+    """A file or folder that could not be trusted, with the reason."""
+
+    __tablename__ = "quarantine"
+
+    path: Mapped[str] = mapped_column(primary_key=True)
+    signature: Mapped[str] = mapped_column(String(64))
+    problem: Mapped[str]
+    seen_at: Mapped[float]
+
+
+class LabelRow(Base):
+    """One immutable version of a label; the highest version of a tag is the current one."""
+
+    __tablename__ = "labels"
+    __table_args__ = (
+        UniqueConstraint("image_id", "tag", "version"),
+        Index("labels_current", "tag", "deleted_at", "image_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
+    tag: Mapped[str] = mapped_column(String(128))
+    version: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))  # canonical label map, .nrrd
+    submitted_sha256: Mapped[str] = mapped_column(String(64))
+    submitted_name: Mapped[str]
+    covers_calcium: Mapped[bool]
+    covers_regions: Mapped[bool]
+    annotator: Mapped[str]
+    info: Mapped[Json] = mapped_column(default=dict)
+    created_at: Mapped[float] = mapped_column(index=True)
+    deleted_at: Mapped[float | None]
+    image: Mapped[ImageRow] = relationship(back_populates="labels")
+
+
+class ModelVersionRow(Base):
+    """An immutable trained network; at most one is active."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (
+        Index(
+            "model_versions_active",
+            "is_active",
+            unique=True,
+            sqlite_where=text("is_active = 1"),
+            postgresql_where=text("is_active"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(String(36), unique=True)
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    sha256: Mapped[str] = mapped_column(String(64))
+    card: Mapped[Json]
+    label_count: Mapped[int]
+    is_active: Mapped[bool] = mapped_column(default=False)
+    reason: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[float]
+
+
+class PredictionRow(Base):
+    """What one model version says about one image: a summary, and the file of its label map."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (UniqueConstraint("image_id", "model_version_id", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), index=True)
+    key: Mapped[str] = mapped_column(String(64))  # samples, seed and scorer version
+    sha256: Mapped[str] = mapped_column(String(64))  # canonical label map, .nrrd
+    scores: Mapped[Json]  # calcium table
+    agatston_samples: Mapped[list[list[float]]]  # one row a sample, one column an artery
+    agatston: Mapped[float]  # median of the totals
+    clinical_uncertainty: Mapped[float]
+    lesion_uncertainty: Mapped[float]
+    region_uncertainty: Mapped[float]
+    has_candidates: Mapped[bool]
+    embedding: Mapped[bytes] = mapped_column(LargeBinary)  # float32
+    seconds: Mapped[float]
+    created_at: Mapped[float]
+
+
+class LeaseRow(Base):
+    """A sample that lies with a client; an image has at most one open lease."""
+
+    __tablename__ = "leases"
+    __table_args__ = (
+        Index(
+            "leases_open",
+            "image_id",
+            unique=True,
+            sqlite_where=text("released_at IS NULL"),
+            postgresql_where=text("released_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
+    strategy: Mapped[str] = mapped_column(String(64))
+    client_id: Mapped[str]
+    served_at: Mapped[float]
+    expires_at: Mapped[float]
+    released_at: Mapped[float | None]
+    outcome: Mapped[str] = mapped_column(String(16), default="")  # submitted, skipped, expired
+
+
+class JobRow(Base):
+    """A unit of background work as people see it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("jobs_kind_status", "kind", "status"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))  # scan, train, score, predict, evaluate
+    status: Mapped[str] = mapped_column(String(16))  # queued, running, done, failed, canceled
+    request: Mapped[Json]
+    result: Mapped[Json] = mapped_column(default=dict)
+    progress: Mapped[float] = mapped_column(default=0.0)  # 0 to 1
+    details: Mapped[list[str]] = mapped_column(default=list)  # last lines for people
+    is_cancel_requested: Mapped[bool] = mapped_column(default=False)
+    is_dispatched: Mapped[bool] = mapped_column(default=False)
+    worker_id: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+
+
+class WorkerRow(Base):
+    """The last sign of life of a worker process."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seen_at: Mapped[float]
+    started_at: Mapped[float]
+
+
+class SessionRow(Base):
+    """A temporary image that is not part of the pool."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str]  # of the single file; empty for a folder of several
+    created_at: Mapped[float]
+    last_access_at: Mapped[float]
+    expiry_s: Mapped[float]
+
+
+class AuditRow(Base):
+    """One change: who did what to which thing, and when."""
+
+    __tablename__ = "audit_events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float] = mapped_column(index=True)
+    actor: Mapped[str]
+    action: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str]
+    change: Mapped[Json] = mapped_column(default=dict)
