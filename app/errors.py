@@ -8,7 +8,8 @@ CacLabelError
 ├── NotFoundError            what was asked for does not exist     (HTTP 404)
 ├── ConflictError            it exists or runs already             (HTTP 409)
 ├── BusyError                a job of this kind is running         (HTTP 429)
-└── NotReadyError            something must happen first           (HTTP 503)
+├── NotReadyError            something must happen first           (HTTP 503)
+└── JobFailedError           background work ended badly           (HTTP 500)
 
 Every message is one sentence without full stop that a person can act on: what was
 expected and what came. It never holds a patient name or a server path.
@@ -49,3 +50,7 @@ class BusyError(CacLabelError):
 
 class NotReadyError(CacLabelError):
     """Something has to happen before this can be answered."""
+
+
+class JobFailedError(CacLabelError):
+    """Background work that an answer depends on ended badly."""

@@ -1,0 +1,66 @@
+"""Asking for a prediction without a network at hand: a stored row, or a job for a worker."""
+
+import time
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import jobs, model_versions
+from app.errors import JobFailedError, NotReadyError
+from app.store.database import Database
+from app.store.tables import JobRow, PredictionRow
+
+_POLL_S: Final = 0.05
+"""Pause between two looks at a job; short against the shortest prediction."""
+
+
+def find_prediction(session: Session, image_id: str) -> PredictionRow | None:
+    """Return what the active model version says about an image, or None."""
+    version = model_versions.active(session)
+    if version is None:
+        return None
+    wanted = select(PredictionRow).where(
+        PredictionRow.image_id == image_id, PredictionRow.model_version_id == version.id
+    )
+    return session.scalars(wanted).first()
+
+
+def request_prediction(
+    session: Session,
+    *,
+    now: float,
+    image_id: str | None = None,
+    session_id: str | None = None,
+) -> JobRow:
+    """Queue the prediction of an image of the pool or of a temporary session.
+
+    Raises:
+        NotReadyError: If no network has been trained yet.
+    """
+    version = model_versions.active(session)
+    if version is None:
+        raise NotReadyError("no trained model yet; submit labels and start a training first")
+    request = {"model_version": version.id, "image": image_id, "session": session_id}
+    return jobs.request_job(session, "predict", request, now=now)
+
+
+def wait_for(database: Database, job_id: str, timeout_s: float) -> JobRow:
+    """Wait until a job has ended and return it.
+
+    Blocks the calling thread, never the event loop: call it from a ``def`` endpoint.
+
+    Raises:
+        NotReadyError: If it has not ended within ``timeout_s``.
+        JobFailedError: If it failed or was stopped.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with database.reading() as session:
+            row = jobs.get_job(session, job_id)
+        if row.status == "done":
+            return row
+        if row.status not in jobs.OPEN:
+            raise JobFailedError(row.details[-1])
+        time.sleep(_POLL_S)
+    raise NotReadyError(f"job {job_id} has not ended within {timeout_s:g} s; is a worker running?")

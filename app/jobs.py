@@ -1,0 +1,160 @@
+"""Background work as people see it: one row a job.
+
+A job is asked for by inserting a row, in the same transaction as whatever caused it. A
+worker finds the row and runs it (see ``app.workflows``); the row, not the job engine, is
+what every answer is made of.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.errors import BusyError, NotFoundError
+from app.store.tables import JobRow, Json
+
+JobKind = Literal["scan", "train", "score", "predict", "batch", "evaluate"]
+
+OPEN: Final = ("queued", "running")
+"""States of a job that still has to end."""
+
+DETAIL_LINES: Final = 20
+"""How many of its last lines a job keeps, as many as MONAI Label's clients expect."""
+
+
+def request_job(
+    session: Session, kind: JobKind, request: Json, *, now: float, job_id: str | None = None
+) -> JobRow:
+    """Queue a job; a worker takes it up after the transaction has been committed."""
+    row = JobRow(
+        id=job_id or str(uuid.uuid4()),
+        kind=kind,
+        status="queued",
+        request=request,
+        created_at=now,
+        details=["waiting for a worker"],
+        result={},
+        progress=0.0,
+        is_cancel_requested=False,
+        is_dispatched=False,
+        worker_id="",
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def request_single_job(session: Session, kind: JobKind, request: Json, *, now: float) -> JobRow:
+    """Queue a job of a kind of which only one may be open.
+
+    Raises:
+        BusyError: If one is queued or running already.
+    """
+    if running(session, kind) is not None:
+        raise BusyError(f"a {kind} job is running already; wait for it or stop it first")
+    return request_job(session, kind, request, now=now)
+
+
+def get_job(session: Session, job_id: str) -> JobRow:
+    """Return a job.
+
+    Raises:
+        NotFoundError: If there is none with this id.
+    """
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise NotFoundError(f"no job {job_id!r}")
+    return row
+
+
+def latest(session: Session, kind: JobKind) -> JobRow | None:
+    """Return the job of a kind that was asked for last, or None."""
+    newest = select(JobRow).where(JobRow.kind == kind).order_by(JobRow.created_at.desc())
+    return session.scalars(newest.limit(1)).first()
+
+
+def running(session: Session, kind: JobKind) -> JobRow | None:
+    """Return the oldest open job of a kind, or None."""
+    open_jobs = select(JobRow).where(JobRow.kind == kind, JobRow.status.in_(OPEN))
+    return session.scalars(open_jobs.order_by(JobRow.created_at).limit(1)).first()
+
+
+def history(session: Session, kind: JobKind, limit: int = 100) -> Sequence[JobRow]:
+    """Return the last jobs of a kind, newest first."""
+    newest = select(JobRow).where(JobRow.kind == kind).order_by(JobRow.created_at.desc())
+    return session.scalars(newest.limit(limit)).all()
+
+
+def cancel(session: Session, job_id: str, *, now: float) -> JobRow:
+    """Stop a job: a queued one at once, a running one at its next check."""
+    row = get_job(session, job_id)
+    if row.status == "queued":
+        finish(session, job_id, "canceled", ["stopped before it started"], now=now)
+    elif row.status == "running":
+        row.is_cancel_requested = True
+    session.flush()
+    session.refresh(row)
+    return row
+
+
+def undispatched(session: Session) -> Sequence[JobRow]:
+    """Return the queued jobs that no job engine knows yet, oldest first."""
+    waiting = select(JobRow).where(JobRow.status == "queued", ~JobRow.is_dispatched)
+    return session.scalars(waiting.order_by(JobRow.created_at)).all()
+
+
+def mark_dispatched(session: Session, job_id: str) -> None:
+    """Note that the job engine has taken the job."""
+    session.execute(update(JobRow).where(JobRow.id == job_id).values(is_dispatched=True))
+
+
+def start(session: Session, job_id: str, worker_id: str, *, now: float) -> bool:
+    """Note that a worker runs the job; False when the job has ended and must not run.
+
+    A job that a killed worker had started keeps its first start time.
+    """
+    row = get_job(session, job_id)
+    if row.status not in OPEN:
+        return False
+    row.status = "running"
+    row.worker_id = worker_id
+    row.started_at = row.started_at or now
+    return True
+
+
+def report(session: Session, job_id: str, progress: float, line: str | None = None) -> bool:
+    """Note the progress (0 to 1) and perhaps one line for people; False when asked to stop."""
+    row = get_job(session, job_id)
+    row.progress = min(max(progress, 0.0), 1.0)
+    if line is not None:
+        row.details = [*row.details, line][-DETAIL_LINES:]
+    return not row.is_cancel_requested
+
+
+def is_cancel_requested(session: Session, job_id: str) -> bool:
+    """Tell whether somebody wants the job to stop."""
+    wanted = select(JobRow.is_cancel_requested).where(JobRow.id == job_id)
+    return bool(session.scalars(wanted).first())
+
+
+def finish(
+    session: Session,
+    job_id: str,
+    status: Literal["done", "failed", "canceled"],
+    lines: Sequence[str],
+    *,
+    now: float,
+    result: Json | None = None,
+) -> None:
+    """Note how a job ended; a job that has ended already stays as it is."""
+    row = get_job(session, job_id)
+    if row.status not in OPEN:
+        return
+    row.status = status
+    row.details = [*row.details, *lines][-DETAIL_LINES:]
+    row.result = result or {}
+    row.ended_at = now
+    if status == "done":
+        row.progress = 1.0
