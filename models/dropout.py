@@ -68,12 +68,24 @@ def seeded_masks(sites: tuple[DropoutSite, ...], samples: int, seed: int) -> Mas
     }
 
 
-def apply_mask(features: Tensor, masks: Masks | None, site: str) -> Tensor:
-    """Scale the channels of ``features``, shape (N, C, Y, X), by the site's mask, if any."""
+def apply_mask(parts: list[Tensor], masks: Masks | None, site: str) -> list[Tensor]:
+    """Scale the channels of a site's features by its mask, if there is one.
+
+    Args:
+        parts: Features of the site in the order of its channels, each (N, C, Y, X); they
+            can differ in resolution.
+        masks: Masks by site.
+        site: Name of the site.
+
+    Returns:
+        The parts, each of shape (N', C, Y, X), N' being the larger of the numbers of items
+        and of masks.
+    """
     mask = None if masks is None else masks.get(site)
     if mask is None:
-        return features
-    return features * mask.to(features)[:, :, None, None]
+        return parts
+    factors = torch.split(mask.to(parts[0])[:, :, None, None], [part.shape[1] for part in parts], 1)
+    return [part * factor for part, factor in zip(parts, factors, strict=True)]
 
 
 def _draw(site: DropoutSite, count: int, generator: torch.Generator) -> Tensor:
