@@ -1,0 +1,33 @@
+"""What the parsers of hostile bytes can raise."""
+
+import struct
+import zlib
+from typing import Final, cast
+
+from isal.igzip_lib import IsalError
+from nibabel.spatialimages import HeaderDataError
+from pydicom.errors import InvalidDicomError
+
+PARSER_ERRORS: Final[tuple[type[Exception], ...]] = (
+    OSError,
+    EOFError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    # Its stubs declare the class as an instance.
+    cast(type[Exception], IsalError),
+    HeaderDataError,
+    InvalidDicomError,
+)
+"""Raised by pydicom, nibabel, SimpleITK and the decompressors on damaged files.
+
+The libraries document no closed set: a flipped byte in a DICOM length field shows up as any
+of these. Each of them means one thing to us, that the file cannot be read.
+"""

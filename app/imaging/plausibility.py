@@ -1,0 +1,181 @@
+"""What a CT can be: limits of geometry and values, checked before a volume is trusted."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ImagingError
+from app.imaging.volume import Grid
+
+MIN_SPACING_MM: Final = 0.1
+"""Finest voxel of a clinical CT; photon-counting scanners reach 0.11 mm."""
+
+MAX_SPACING_MM: Final = 10.0
+"""Coarsest slice distance in use; anything beyond is metres, inches or damage."""
+
+MAX_SIZE: Final = 2048
+"""Most voxels along one axis; reconstruction matrices end at 2048."""
+
+MAX_VOXELS: Final = 2**30
+"""Most voxels of a volume (2 GiB as int16), so that a forged header cannot exhaust memory."""
+
+MAX_POSITION_MM: Final = 10_000.0
+"""Farthest a voxel can lie from the scanner's origin."""
+
+MAX_SHEAR: Final = 1e-3
+"""Largest cosine between two axes that still counts as a right angle (0.06 degrees)."""
+
+MAX_OBLIQUITY_DEG: Final = 20.0
+"""Largest angle between an image axis and the patient axis it is taken for."""
+
+MIN_SLOPE: Final = 1e-3
+"""Smallest rescale slope that a CT is stored with."""
+
+MAX_SLOPE: Final = 100.0
+"""Largest rescale slope that a CT is stored with; 1 is usual."""
+
+MAX_INTERCEPT_HU: Final = 32_768.0
+"""Largest rescale intercept by magnitude; -1024 and -8192 are usual."""
+
+MIN_KVP: Final = 40.0
+"""Lowest tube voltage of a CT in kV; clinical tubes start at 70."""
+
+MAX_KVP: Final = 200.0
+"""Highest tube voltage of a CT in kV; clinical tubes end at 150."""
+
+MIN_HU_SPAN: Final = 50
+"""Smallest difference between the darkest and brightest voxel of a real CT, in HU.
+
+Volumes scaled to 0..1, and empty ones, fall below; soft tissue beside fat spans 100 HU.
+"""
+
+_INT16: Final = np.iinfo(np.int16)
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Refuse array sizes that no CT has.
+
+    Raises:
+        ImagingError: If an axis is empty or too long, or the whole is too large.
+    """
+    if min(shape) < 1 or max(shape) > MAX_SIZE:
+        size = " x ".join(str(length) for length in shape)
+        raise ImagingError(f"expected 1 to {MAX_SIZE} voxels along each axis, got {size}")
+    if math.prod(shape) > MAX_VOXELS:
+        raise ImagingError(f"expected at most {MAX_VOXELS} voxels, got {math.prod(shape)}")
+
+
+def check_grid(grid: Grid) -> None:
+    """Refuse a grid that no CT has.
+
+    Raises:
+        ImagingError: If size, spacing or position are implausible or not finite, the axes
+            are sheared, or one of them follows no axis of the patient.
+    """
+    check_shape(grid.shape)
+    if not np.isfinite(grid.affine).all():
+        raise ImagingError("the voxel geometry holds values that are not finite")
+    for spacing in grid.spacing_mm:
+        check_spacing(spacing)
+    farthest = float(np.abs(grid.affine[:3, 3]).max())
+    if farthest > MAX_POSITION_MM:
+        raise ImagingError(
+            f"expected a position within {MAX_POSITION_MM:g} mm of the scanner's origin, "
+            f"got {farthest:g} mm"
+        )
+    directions = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
+    _check_directions(directions)
+
+
+def check_spacing(spacing_mm: float) -> None:
+    """Refuse a distance between voxel centres that no CT has, in millimetres.
+
+    Raises:
+        ImagingError: If it is not finite or out of range.
+    """
+    if not MIN_SPACING_MM <= spacing_mm <= MAX_SPACING_MM:
+        raise ImagingError(
+            f"expected a voxel spacing of {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm, "
+            f"got {spacing_mm:g} mm"
+        )
+
+
+def _check_directions(directions: NDArray[np.float64]) -> None:
+    cosines = np.abs(directions.T @ directions)
+    shear = float((cosines - np.diag(np.diag(cosines))).max())
+    if shear > MAX_SHEAR:
+        angle = math.degrees(math.asin(min(shear, 1.0)))
+        raise ImagingError(f"expected axes at right angles, got a shear of {angle:.2f} degrees")
+    # The smallest of the three largest cosines belongs to the most oblique axis.
+    cosine = float(np.abs(directions).max(axis=0).min())
+    if cosine < math.cos(math.radians(MAX_OBLIQUITY_DEG)):
+        angle = math.degrees(math.acos(cosine))
+        raise ImagingError(
+            f"expected axes within {MAX_OBLIQUITY_DEG:g} degrees of the patient's axes, "
+            f"got {angle:.0f} degrees"
+        )
+
+
+def check_rescale(slope: float, intercept: float) -> None:
+    """Refuse a map from stored values to HU that no CT has.
+
+    Raises:
+        ImagingError: If slope or intercept are not finite or out of range.
+    """
+    if not MIN_SLOPE <= slope <= MAX_SLOPE:
+        raise ImagingError(
+            f"expected a rescale slope of {MIN_SLOPE:g} to {MAX_SLOPE:g}, got {slope:g}"
+        )
+    if not abs(intercept) <= MAX_INTERCEPT_HU:
+        raise ImagingError(
+            f"expected a rescale intercept within {MAX_INTERCEPT_HU:g} HU of zero, "
+            f"got {intercept:g} HU"
+        )
+
+
+def check_kvp(kvp: float) -> None:
+    """Refuse a tube voltage that no CT has, in kV.
+
+    Raises:
+        ImagingError: If it is not finite or out of range.
+    """
+    if not MIN_KVP <= kvp <= MAX_KVP:
+        raise ImagingError(
+            f"expected a tube voltage of {MIN_KVP:g} to {MAX_KVP:g} kV, got {kvp:g} kV"
+        )
+
+
+def to_hounsfield(values: NDArray[Any]) -> NDArray[np.int16]:
+    """Turn values in HU into int16, rounding to the nearest integer, halves to even.
+
+    Nothing is clipped: values beyond int16 mean that the file's numbers are not HU.
+
+    Args:
+        values: Attenuation in HU of any real type.
+
+    Returns:
+        The same array where it is int16 already, else a rounded copy.
+
+    Raises:
+        ImagingError: If a value is not finite or beyond int16, or if the values span less
+            than ``MIN_HU_SPAN``.
+    """
+    low, high = float(values.min()), float(values.max())
+    # NaN travels through min and max, so two comparisons see every voxel.
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ImagingError("the image holds voxels that are not finite")
+    if low < _INT16.min or high > _INT16.max:
+        raise ImagingError(
+            f"expected values from {_INT16.min} to {_INT16.max} HU, got {low:g} to {high:g}"
+        )
+    if high - low < MIN_HU_SPAN:
+        raise ImagingError(
+            f"expected Hounsfield units spanning at least {MIN_HU_SPAN}, "
+            f"got values from {low:g} to {high:g}"
+        )
+    if values.dtype == np.int16:
+        return values
+    rounded = values if values.dtype.kind in "iu" else np.rint(values)
+    return rounded.astype(np.int16)

@@ -1,0 +1,30 @@
+"""Any file or folder to one volume that can be trusted."""
+
+from pathlib import Path
+
+from app.errors import ImagingError
+from app.imaging.scan import find_images, read_finding
+from app.imaging.volume import Volume
+from app.imaging.volume_file import read_volume_file
+
+
+def read_volume(path: Path) -> Volume:
+    """Read one CT volume from a file, or from a folder that holds exactly one image.
+
+    Args:
+        path: A NIfTI, NRRD or MetaImage file, or a folder with the slices of one DICOM series.
+
+    Returns:
+        The volume on the grid as stored.
+
+    Raises:
+        ImagingError: If the image cannot be trusted; the message says why in one sentence.
+    """
+    if not path.exists():
+        raise ImagingError("the image does not exist")
+    if not path.is_dir():
+        return read_volume_file(path)
+    findings = find_images(path)
+    if len(findings) != 1:
+        raise ImagingError(f"expected one CT series in the folder, got {len(findings)}")
+    return read_finding(findings[0])

@@ -1,0 +1,203 @@
+"""What a folder of studies holds: every image, and every file that only looks like one."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.errors import ImagingError
+from app.imaging.dicom_header import InstanceHeader, SliceHeader, read_instance
+from app.imaging.dicom_series import order_slices, series_grid
+from app.imaging.dicom_volume import read_series
+from app.imaging.volume import Volume
+from app.imaging.volume_file import ImageKind, check_volume_file, file_kind, read_volume_file
+
+_DICOM_MAGIC: Final = b"DICM"
+"""What follows the preamble of every DICOM file."""
+
+_PREAMBLE_BYTES: Final = 128
+"""Length of the preamble."""
+
+_DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
+"""Endings that promise DICOM, so that a file without the magic is reported, not passed over."""
+
+_INDEX_NAME: Final = "datastore_v2.json"
+"""Index of a MONAI Label studies folder; the folder of labels lies beside it."""
+
+_LABELS_FOLDER: Final = "labels"
+"""Folder of a MONAI Label studies folder that holds labels, not images."""
+
+_SEGMENTATION_SUFFIX: Final = ".seg.nrrd"
+"""Ending of 3D Slicer segmentations, which are labels."""
+
+_DICOMDIR_NAME: Final = "DICOMDIR"
+"""Table of contents of a DICOM medium, itself no image."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One image found in a folder, or a file that should have been one.
+
+    Attributes:
+        path: The file, or the folder that holds all files of the series.
+        files: Files of the image; the slices of a sound series in the order of their position.
+        kind: Format.
+        series_uid: SeriesInstanceUID, or empty.
+        problem: Why the image cannot be trusted, in one sentence; None if its header is sound.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    kind: ImageKind
+    series_uid: str = ""
+    problem: str | None = None
+
+
+def find_images(root: Path) -> list[Finding]:
+    """Look through a folder and everything below it; only headers are read.
+
+    A series may be spread over several folders; a second copy of one is a problem of the copy.
+    Hidden folders and the labels of a MONAI Label folder are passed over.
+
+    Args:
+        root: Folder to look through.
+
+    Returns:
+        Findings in the order of their paths. Nothing that a file holds raises.
+    """
+    findings: list[Finding] = []
+    instances: list[InstanceHeader] = []
+    for path in _files(root):
+        problem = _suspicious(path)
+        kind = file_kind(path)
+        if problem:
+            findings.append(Finding(path, (path,), kind or "dicom", problem=problem))
+        elif kind:
+            findings.append(_file_finding(path, kind))
+        elif _is_dicom(path):
+            instances.append(read_instance(path))
+        elif path.name.lower().endswith(_DICOM_SUFFIXES):
+            findings.append(Finding(path, (path,), "dicom", problem="the file is not DICOM"))
+    findings += _series_findings(instances)
+    return sorted(findings, key=lambda finding: (finding.path, finding.series_uid))
+
+
+def read_finding(finding: Finding) -> Volume:
+    """Read the volume of a finding; headers are checked again, files may have changed.
+
+    Raises:
+        ImagingError: If the image cannot be trusted.
+    """
+    if finding.problem:
+        raise ImagingError(finding.problem)
+    if finding.kind != "dicom":
+        return read_volume_file(finding.path)
+    return read_series(_slices([read_instance(path) for path in finding.files]))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if Path(folder) == root or _INDEX_NAME in names:
+            subfolders[:] = [name for name in subfolders if name != _LABELS_FOLDER]
+        for name in sorted(names):
+            if _is_candidate(name):
+                yield Path(folder, name)
+
+
+def _is_candidate(name: str) -> bool:
+    if name.startswith("."):
+        return name.startswith("._")
+    return name not in (_INDEX_NAME, _DICOMDIR_NAME) and not name.endswith(_SEGMENTATION_SUFFIX)
+
+
+def _suspicious(path: Path) -> str | None:
+    """Say what is wrong with a file before it is opened."""
+    if path.name.startswith("._"):
+        return "a companion file of macOS, not an image"
+    try:
+        size = path.stat().st_size if path.is_file() else -1
+    except OSError:
+        size = -1
+    if size < 0:
+        return "the file cannot be opened"
+    return "the file is empty" if size == 0 else None
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(_PREAMBLE_BYTES)
+            return stream.read(len(_DICOM_MAGIC)) == _DICOM_MAGIC
+    except OSError:
+        return False
+
+
+def _file_finding(path: Path, kind: ImageKind) -> Finding:
+    try:
+        check_volume_file(path)
+    except ImagingError as error:
+        return Finding(path, (path,), kind, problem=str(error))
+    return Finding(path, (path,), kind)
+
+
+def _series_findings(instances: Sequence[InstanceHeader]) -> Iterator[Finding]:
+    series: dict[str, list[InstanceHeader]] = {}
+    for instance in instances:
+        if instance.series_uid:
+            series.setdefault(instance.series_uid, []).append(instance)
+        else:
+            yield Finding(instance.path, (instance.path,), "dicom", problem=instance.problem)
+    for uid, members in series.items():
+        whole, copies = _part_copies(members)
+        yield _series_finding(uid, whole)
+        for copy in copies:
+            yield _finding(uid, copy, "a copy of a series that lies in another folder")
+
+
+def _part_copies(
+    instances: Sequence[InstanceHeader],
+) -> tuple[list[InstanceHeader], list[list[InstanceHeader]]]:
+    """Part folders that only repeat instances of earlier folders from the rest."""
+    folders: dict[Path, list[InstanceHeader]] = {}
+    for instance in instances:
+        folders.setdefault(instance.path.parent, []).append(instance)
+    whole: list[InstanceHeader] = []
+    copies: list[list[InstanceHeader]] = []
+    for members in folders.values():
+        known = {instance.sop_uid for instance in whole}
+        if whole and {instance.sop_uid for instance in members} <= known:
+            copies.append(members)
+        else:
+            whole += members
+    return whole, copies
+
+
+def _series_finding(uid: str, instances: Sequence[InstanceHeader]) -> Finding:
+    try:
+        ordered = order_slices(_slices(instances))
+        series_grid(ordered)
+    except ImagingError as error:
+        return _finding(uid, instances, str(error))
+    files = tuple(header.path for header in ordered)
+    return Finding(_common_folder(files), files, "dicom", uid)
+
+
+def _finding(uid: str, instances: Sequence[InstanceHeader], problem: str) -> Finding:
+    files = tuple(instance.path for instance in instances)
+    return Finding(_common_folder(files), files, "dicom", uid, problem)
+
+
+def _slices(instances: Sequence[InstanceHeader]) -> list[SliceHeader]:
+    """Return the slices of instances, or refuse them all for the first one that is none."""
+    slices = []
+    for instance in instances:
+        if instance.slice is None:
+            raise ImagingError(instance.problem or "the DICOM header cannot be read")
+        slices.append(instance.slice)
+    return slices
+
+
+def _common_folder(files: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in files]))
