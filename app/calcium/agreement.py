@@ -45,14 +45,17 @@ def icc_2_1(first: ArrayLike, second: ArrayLike) -> float:
         Shrout and Fleiss 1979, https://doi.org/10.1037/0033-2909.86.2.420.
     """
     values = np.stack(_pairs(first, second, at_least=2), axis=1)
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return 1.0
+    # The unit does not matter; without one, no square is too small for a float.
+    values = (values - low) / (high - low)
     images, raters = values.shape
     between_images = raters * values.mean(axis=1).var(ddof=1)
     between_raters = images * values.mean(axis=0).var(ddof=1)
     residual = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     error = float((residual**2).sum()) / ((images - 1) * (raters - 1))
     spread = between_images + (raters - 1) * error + raters * (between_raters - error) / images
-    if spread == 0:
-        return 1.0
     return float((between_images - error) / spread)
 
 

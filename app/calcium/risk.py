@@ -6,6 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from app.calcium.labels import ARTERIES
+
 RISK_CATEGORIES: Final = ("0", "1-10", "11-100", "101-400", ">400")
 """Categories of the total Agatston score, from no calcium to most (van Velzen et al. 2020)."""
 
@@ -71,8 +73,10 @@ def cac_drs(agatston: float, vessels: int) -> str:
         vessels: Number of calcified arteries among LM, LAD, LCX and RCA, from 0 to 4.
 
     Raises:
-        ValueError: If the score is negative or not finite.
+        ValueError: If the score is negative or not finite, or there are other arteries.
     """
+    if not 0 <= vessels <= len(ARTERIES):
+        raise ValueError(f"expected 0 to {len(ARTERIES)} vessels, got {vessels}")
     if not np.isfinite(agatston) or agatston < 0:
         raise ValueError(f"expected a finite score of at least 0, got {agatston!r}")
     above_zero = int(np.searchsorted(_CAC_DRS_BOUNDS, agatston, side="right")) + 1
