@@ -1,0 +1,191 @@
+"""Continuous shapes in millimetres and how much of a pixel they cover.
+
+Coordinates are LPS: x to the patient's left, y to the back, z to the head. Only sums,
+products and square roots are used on pixels, so that every machine paints the same bits.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+Floats = NDArray[np.float64]
+
+_TINY = 1e-6
+"""Keeps a division by a distance of zero finite."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Pixel centres of one infinitely thin axial plane.
+
+    Attributes:
+        x: Pixel centres to the left, shape (X,), in mm.
+        y: Pixel centres to the back, shape (Y,), in mm.
+        z: Height, in mm.
+    """
+
+    x: Floats
+    y: Floats
+    z: float
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a pixel."""
+        return float(self.x[1] - self.x[0])
+
+    def window(self, centre: Floats, reach_mm: float) -> tuple[slice, slice]:
+        """Return the (Y, X) slices of the pixels within ``reach_mm`` of a point."""
+        rows = between(self.y, float(centre[1]), reach_mm)
+        return rows, between(self.x, float(centre[0]), reach_mm)
+
+    def crop(self, window: tuple[slice, slice]) -> "Plane":
+        """Return the part of the plane inside a window."""
+        return Plane(self.x[window[1]], self.y[window[0]], self.z)
+
+
+def between(centres: Floats, middle: float, reach_mm: float) -> slice:
+    """Return the slice of evenly spaced ``centres`` within ``reach_mm`` of ``middle``."""
+    first, count = float(centres[0]), centres.size
+    step = float(centres[1]) - first if count > 1 else 1.0
+    start = math.ceil((middle - reach_mm - first) / step)
+    stop = math.floor((middle + reach_mm - first) / step) + 1
+    start = min(max(start, 0), count)
+    return slice(start, min(max(stop, start), count))
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """An ellipsoid anywhere in space.
+
+    Attributes:
+        centre: Shape (3,), in mm.
+        axes: Orthonormal rows, shape (3, 3).
+        semi: Half lengths along the rows of ``axes``, shape (3,), in mm.
+    """
+
+    centre: Floats
+    axes: Floats
+    semi: Floats
+
+    def distance(self, x: Floats, y: Floats, z: Floats | float) -> Floats:
+        """Approximate the signed distance in mm, negative inside; inputs broadcast."""
+        near = np.zeros(())
+        steep = np.zeros(())
+        for axis, semi in zip(self.axes, self.semi, strict=True):
+            along = (
+                (x - self.centre[0]) * axis[0]
+                + (y - self.centre[1]) * axis[1]
+                + (z - self.centre[2]) * axis[2]
+            ) / semi
+            near = near + along * along
+            steep = steep + (along / semi) * (along / semi)
+        radius = np.sqrt(near)
+        distance: Floats = radius * (radius - 1.0) / np.sqrt(steep + _TINY)
+        return distance
+
+    def on_plane(self, plane: Plane) -> Floats:
+        """Return the signed distance of each pixel, shape (Y, X)."""
+        return self.distance(plane.x[None, :], plane.y[:, None], plane.z)
+
+    @property
+    def reach_mm(self) -> Floats:
+        """Largest distance of the surface from the centre along x, y and z, shape (3,)."""
+        reach: Floats = np.sqrt(((self.axes * self.semi[:, None]) ** 2).sum(axis=0))
+        return reach
+
+    @property
+    def volume_mm3(self) -> float:
+        """Volume of the ellipsoid."""
+        return float(4.0 / 3.0 * np.pi * np.prod(self.semi))
+
+
+def box_ellipsoid(
+    centre: tuple[float, float, float], semi: tuple[float, float, float]
+) -> Ellipsoid:
+    """Return an ellipsoid along the axes of the patient."""
+    return Ellipsoid(np.array(centre), np.eye(3), np.array(semi))
+
+
+def smooth_union(first: Floats, second: Floats, width_mm: float) -> Floats:
+    """Join two signed distances, rounding the crease over ``width_mm``."""
+    blend = np.clip(0.5 + 0.5 * (second - first) / width_mm, 0.0, 1.0)
+    joined: Floats = second + (first - second) * blend - width_mm * blend * (1.0 - blend)
+    return joined
+
+
+def coverage(distance: Floats, width_mm: float) -> Floats:
+    """Turn a signed distance into the covered part of a pixel, 0 to 1."""
+    covered: Floats = np.clip(0.5 - distance / width_mm, 0.0, 1.0)
+    return covered
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A bent tube.
+
+    Attributes:
+        points: Centreline, shape (N, 3), in mm, dense against the radius.
+        radii: Radius at each point, shape (N,), in mm.
+        step_mm: Distance between the points, about.
+    """
+
+    points: Floats
+    radii: Floats
+    step_mm: float = 0.5
+
+    @property
+    def length_mm(self) -> float:
+        """Length along the centreline."""
+        return float(np.linalg.norm(np.diff(self.points, axis=0), axis=1).sum())
+
+    def moved(self, offset: Floats) -> "Tube":
+        """Return the tube displaced by ``offset`` (3,) in mm."""
+        return Tube(self.points + offset, self.radii, self.step_mm)
+
+    def cover(self, plane: Plane, covered: Floats) -> None:
+        """Raise ``covered`` (Y, X) to the part of each pixel inside the tube.
+
+        Args:
+            plane: Plane that ``covered`` belongs to.
+            covered: Changed in place, 0 to 1.
+        """
+        width = plane.pixel_mm
+        # Balls a radius apart leave the wall smooth to a seventh of the radius.
+        stride = max(1, round(float(self.radii.min()) / self.step_mm))
+        radii = self.radii[::stride]
+        height = self.points[::stride, 2] - plane.z
+        touched = np.flatnonzero(np.abs(height) < radii + width)
+        for index in touched:
+            point, radius = self.points[index * stride], float(radii[index])
+            window = plane.window(point, radius + width)
+            dx = plane.x[window[1]] - point[0]
+            dy = plane.y[window[0]] - point[1]
+            squared = (dx * dx)[None, :] + ((dy * dy) + height[index] ** 2)[:, None]
+            part = covered[window]
+            np.maximum(part, (radius - np.sqrt(squared)) / width + 0.5, out=part)
+        if touched.size:
+            np.minimum(covered, 1.0, out=covered)
+
+
+def bend_tube(
+    points: NDArray[np.float64], radii: tuple[float, float], *, step_mm: float = 0.5
+) -> Tube:
+    """Lay a smooth tube through waypoints.
+
+    Args:
+        points: Waypoints, shape (N, 3), at least two, in mm.
+        radii: Radius at the first and the last waypoint; it changes evenly between.
+        step_mm: Distance between the points of the tube.
+
+    Returns:
+        The tube through every waypoint.
+    """
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    count = max(2, int(np.ceil(along[-1] / step_mm)) + 1)
+    at = np.linspace(0.0, along[-1], count)
+    centreline: Floats = np.asarray(PchipInterpolator(along, points, axis=0)(at), dtype=np.float64)
+    return Tube(centreline, np.linspace(radii[0], radii[1], count), step_mm)

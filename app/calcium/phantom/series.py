@@ -1,0 +1,192 @@
+"""One phantom from its seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.calcium.candidates import threshold_hu
+from app.calcium.labels import ARTERIES
+from app.calcium.phantom.acquisition import (
+    TISSUE_HU,
+    Scanner,
+    add_cupping,
+    blur,
+    draw_scanner,
+    noise_level,
+    quantise,
+)
+from app.calcium.phantom.anatomy import Patient, draw_patient, paint_tissues
+from app.calcium.phantom.config import ArteryTruth, Facts, Phantom, PhantomConfig
+from app.calcium.phantom.labelling import draw_regions, label_calcium
+from app.calcium.phantom.motion import Motion, draw_motion
+from app.calcium.phantom.noise import draw_noise
+from app.calcium.phantom.plaques import Deposit, draw_class
+from app.calcium.phantom.rasterise import Frame, rasterise_deposits
+from app.calcium.score import calcium_scores
+from app.imaging.volume import Grid, Identifiers, Volume
+
+INCREMENTS_MM = (1.5, 2.5, 3.0, 4.0, 5.0)
+"""Slice increments met in practice."""
+
+_MARGIN_MM = 6.0
+"""Least distance of the arteries to the first and last slice, both together."""
+
+_MOST_COVERED_MM = 135.0
+_MAX_SEED = 2**63
+
+
+@dataclass(frozen=True)
+class _Clean:
+    """A noiseless image and the calcium in it, all of shape (Z, Y, X)."""
+
+    hu: NDArray[np.float32]
+    calcium_hu: Mapping[str, NDArray[np.float32]]
+    extents: Mapping[str, NDArray[np.bool_]]
+
+
+def make_phantom(config: PhantomConfig | None = None, seed: int = 0) -> Phantom:
+    """Make a phantom.
+
+    Args:
+        config: What is fixed; by default everything but the size is drawn.
+        seed: The same seed and config give the same phantom on every machine.
+
+    Returns:
+        Image, label, truth and facts.
+    """
+    config = config or PhantomConfig()
+    streams = np.random.default_rng(seed).spawn(7)
+    score_class = config.score_class or draw_class(streams[0])
+    patient = draw_patient(score_class, streams[1])
+    frame = _draw_frame(config, patient, streams[2])
+    scanner = draw_scanner(config.kvp, config.noise_sd_hu, streams[3])
+    motion = draw_motion(config.motion_mm, streams[4])
+    clean = _image(patient, frame, scanner, motion)
+    noise = draw_noise(frame.shape, frame.pixel_mm, streams[5])
+    noisy = clean.hu + noise * (scanner.noise_sd_hu * noise_level(frame))
+    hu = quantise(noisy, scanner, frame)
+    threshold = threshold_hu(scanner.kvp)
+    regions = draw_regions(patient.coronaries, frame, float(streams[6].uniform(8.0, 10.0)))
+    calcium = label_calcium(hu, clean.calcium_hu, clean.extents, threshold)
+    return Phantom(
+        volume=_volume(hu, frame, scanner.kvp, f"phantom-{seed}"),
+        labels=np.where(calcium > 0, calcium, regions),
+        truth=_truth(patient.plaques, clean, frame, scanner),
+        facts=Facts(
+            kvp=scanner.kvp,
+            noise_sd_hu=scanner.noise_sd_hu,
+            motion_mm=motion.path_mm,
+            metal=(),
+            increment_mm=float(frame.z[1] - frame.z[0]),
+            thickness_mm=frame.thickness_mm,
+            pixel_mm=frame.pixel_mm,
+            score_class=score_class,
+            left_dominant=patient.coronaries.left_dominant,
+        ),
+    )
+
+
+def phantom_patient(seed: int, index: int, size: tuple[int, int, int] = (128, 128, 24)) -> Phantom:
+    """Make one patient of a pool.
+
+    Args:
+        seed: Seed of the pool.
+        index: Number of the patient in the pool, from 0.
+        size: Voxels along (X, Y, Z), as the command line names them.
+
+    Returns:
+        The same phantom for the same arguments, whatever the size of the pool.
+    """
+    mixed = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]
+    config = PhantomConfig(shape=(size[2], size[1], size[0]))
+    phantom = make_phantom(config, int(mixed) % _MAX_SEED)
+    identifiers = replace(phantom.volume.identifiers, patient_id=f"phantom-{seed}-{index:04d}")
+    return replace(phantom, volume=replace(phantom.volume, identifiers=identifiers))
+
+
+def _draw_frame(config: PhantomConfig, patient: Patient, rng: np.random.Generator) -> Frame:
+    """Draw slices and field of view around the coronary arteries."""
+    depth, height, width = config.shape
+    heights = np.concatenate([tube.points[:, 2] for tube in patient.coronaries.trunks.values()])
+    fov = float(rng.uniform(180.0, 225.0)) if config.fov_mm is None else config.fov_mm
+    increment = _draw_increment(depth, float(np.ptp(heights)), rng)
+    if config.increment_mm is not None:
+        increment = config.increment_mm
+    thickness = 3.0 if increment < 3.0 else increment
+    middle = patient.heart.centre + rng.normal(0.0, [3.0, 3.0, 0.0])
+    pixel = fov / max(height, width)
+    top = (float(heights.min()) + float(heights.max())) / 2.0 + config.shift_z_mm
+    return Frame(
+        x=middle[0] + (np.arange(width) - (width - 1) / 2.0) * pixel,
+        y=middle[1] + (np.arange(height) - (height - 1) / 2.0) * pixel,
+        z=np.asarray(top + (np.arange(depth) - (depth - 1) / 2.0) * increment, dtype=np.float64),
+        thickness_mm=thickness,
+    )
+
+
+def _draw_increment(depth: int, extent_mm: float, rng: np.random.Generator) -> float:
+    """Draw an increment with which ``depth`` slices cover the arteries and not much more."""
+    fitting = [
+        step for step in INCREMENTS_MM if extent_mm + _MARGIN_MM <= depth * step <= _MOST_COVERED_MM
+    ]
+    # Odd depths have no customary increment that fits: spread the slices evenly.
+    return float(rng.choice(fitting)) if fitting else (extent_mm + 4 * _MARGIN_MM) / depth
+
+
+def _image(patient: Patient, frame: Frame, scanner: Scanner, motion: Motion) -> _Clean:
+    """Make the noiseless image of a patient."""
+    hu = paint_tissues(patient, frame, motion)
+    calcium_hu, extents = {}, {}
+    by_artery = {
+        artery: [plaque for plaque in patient.plaques if plaque.artery == artery]
+        for artery in ("", *ARTERIES)
+    }
+    by_artery[""] = list(patient.distractors)
+    for artery, deposits in by_artery.items():
+        if not deposits:
+            continue
+        drawn = rasterise_deposits(deposits, frame, motion.offsets(artery))
+        hu += np.minimum(drawn.covered, 1.0) * (np.float32(TISSUE_HU) - hu)
+        added = drawn.density_mg_cm3 * np.float32(scanner.calcium_hu_per_mg_cm3)
+        hu += added
+        if artery:
+            calcium_hu[artery] = blur(added, scanner, frame.pixel_mm)
+            extents[artery] = drawn.covered > 0.0
+    hu = blur(hu, scanner, frame.pixel_mm)
+    add_cupping(hu, scanner, frame)
+    return _Clean(hu, calcium_hu, extents)
+
+
+def _truth(
+    plaques: tuple[Deposit, ...], clean: _Clean, frame: Frame, scanner: Scanner
+) -> dict[str, ArteryTruth]:
+    """Sum up the calcium by artery, and score the noiseless slices."""
+    threshold = threshold_hu(scanner.kvp)
+    labels = label_calcium(clean.hu, clean.calcium_hu, clean.extents, threshold)
+    increment = float(frame.z[1] - frame.z[0])
+    scores = calcium_scores(
+        np.rint(clean.hu).astype(np.int16),
+        labels,
+        spacing_mm=(increment, frame.pixel_mm, frame.pixel_mm),
+        kvp=scanner.kvp,
+    )
+    truth = {}
+    for artery in ARTERIES:
+        own = [plaque for plaque in plaques if plaque.artery == artery]
+        truth[artery] = ArteryTruth(
+            mass_mg=float(sum(plaque.mass_mg for plaque in own)),
+            volume_mm3=float(sum(plaque.body.volume_mm3 for plaque in own)),
+            plaques=len(own),
+            agatston=float(scores.arteries[artery].agatston),
+        )
+    return truth
+
+
+def _volume(hu: NDArray[np.int16], frame: Frame, kvp: float, name: str) -> Volume:
+    """Put the voxels where they lie in the patient."""
+    affine = np.diag([frame.pixel_mm, frame.pixel_mm, float(frame.z[1] - frame.z[0]), 1.0])
+    affine[:3, 3] = frame.x[0], frame.y[0], frame.z[0]
+    grid = Grid(frame.shape, affine)
+    return Volume(hu, grid, kvp, Identifiers(patient_id=name, modality="CT"))
