@@ -28,6 +28,10 @@ class ImageRow(Base):
     """One CT volume that can be labeled."""
 
     __tablename__ = "images"
+    __table_args__ = (
+        # Covers what the pool is made of, so that ranking never reads the wide rows.
+        Index("images_pool", "missing_since", "registered_at", "id", "patient_key"),
+    )
 
     id: Mapped[str] = mapped_column(String(128), primary_key=True)
     source: Mapped[str] = mapped_column(String(16))  # "studies" or "upload"
@@ -49,7 +53,8 @@ class ImageRow(Base):
     modality: Mapped[str] = mapped_column(default="")
     info: Mapped[Json] = mapped_column(default=dict)
     registered_at: Mapped[float]
-    missing_since: Mapped[float | None]
+    missing_since: Mapped[float | None]  # its files are gone, or it was removed
+    removed_at: Mapped[float | None]  # by a person; a scan does not bring it back
     labels: Mapped[list["LabelRow"]] = relationship(back_populates="image")
 
 
@@ -149,6 +154,8 @@ class LeaseRow(Base):
             sqlite_where=text("released_at IS NULL"),
             postgresql_where=text("released_at IS NULL"),
         ),
+        Index("leases_of_client", "client_id", "outcome", "image_id"),
+        Index("leases_of_image", "image_id", "served_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

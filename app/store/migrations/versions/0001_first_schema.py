@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("info", sa.JSON(), nullable=False),
         sa.Column("registered_at", sa.Double(), nullable=False),
         sa.Column("missing_since", sa.Double(), nullable=True),
+        sa.Column("removed_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("images", schema=None) as batch_op:
@@ -53,6 +54,9 @@ def upgrade() -> None:
             batch_op.f("ix_images_content_sha256"), ["content_sha256"], unique=False
         )
         batch_op.create_index(batch_op.f("ix_images_patient_key"), ["patient_key"], unique=False)
+        batch_op.create_index(
+            "images_pool", ["missing_since", "registered_at", "id", "patient_key"], unique=False
+        )
 
     op.create_table(
         "jobs",
@@ -175,6 +179,10 @@ def upgrade() -> None:
             sqlite_where=sa.text("released_at IS NULL"),
             postgresql_where=sa.text("released_at IS NULL"),
         )
+        batch_op.create_index(
+            "leases_of_client", ["client_id", "outcome", "image_id"], unique=False
+        )
+        batch_op.create_index("leases_of_image", ["image_id", "served_at"], unique=False)
 
     op.create_table(
         "predictions",
@@ -220,6 +228,8 @@ def downgrade() -> None:
 
     op.drop_table("predictions")
     with op.batch_alter_table("leases", schema=None) as batch_op:
+        batch_op.drop_index("leases_of_image")
+        batch_op.drop_index("leases_of_client")
         batch_op.drop_index(
             "leases_open",
             sqlite_where=sa.text("released_at IS NULL"),
@@ -248,6 +258,7 @@ def downgrade() -> None:
 
     op.drop_table("jobs")
     with op.batch_alter_table("images", schema=None) as batch_op:
+        batch_op.drop_index("images_pool")
         batch_op.drop_index(batch_op.f("ix_images_patient_key"))
         batch_op.drop_index(batch_op.f("ix_images_content_sha256"))
 
