@@ -32,6 +32,9 @@ _PATIENT_SPACE: Final = "left-posterior-superior"
 _DATA_FILE: Final = re.compile(rb"^\s*(data ?file|elementdatafile)\s*[:=]\s*(.*?)\s*$", re.I | re.M)
 """Header line that names the file with the voxels, in NRRD and in MetaImage."""
 
+_EMPTY_LINE: Final = re.compile(rb"\r?\n\r?\n")
+"""End of a NRRD header."""
+
 _MAX_HEADER_BYTES: Final = 2**20
 """Longest header searched for that line."""
 
@@ -123,9 +126,13 @@ def _check_data_file(path: Path) -> None:
     """Refuse headers that would make us read a file outside their folder."""
     with path.open("rb") as stream:
         header = stream.read(_MAX_HEADER_BYTES)
-    # A NRRD header ends at an empty line; what follows are voxels. MetaImage ends at the match.
-    header = header.split(b"\n\n", 1)[0].split(b"\r\n\r\n", 1)[0]
+    is_nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
+    if is_nrrd:
+        # A NRRD header ends at an empty line; behind it are voxels or nothing.
+        header = _EMPTY_LINE.split(header, maxsplit=1)[0]
     found = _DATA_FILE.search(header)
+    if found is None and (not is_nrrd or len(header) == _MAX_HEADER_BYTES):
+        raise ImagingError("the header is too long or does not say where the voxels are")
     name = found.group(2).decode("utf-8", "replace") if found else "LOCAL"
     if name == "LOCAL":
         return
