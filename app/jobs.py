@@ -17,6 +17,8 @@ from app.store.tables import JobRow, Json
 
 JobKind = Literal["scan", "train", "score", "predict", "batch", "evaluate"]
 
+EndStatus = Literal["done", "failed", "canceled"]
+
 OPEN: Final = ("queued", "running")
 """States of a job that still has to end."""
 
@@ -142,7 +144,7 @@ def is_cancel_requested(session: Session, job_id: str) -> bool:
 def finish(
     session: Session,
     job_id: str,
-    status: Literal["done", "failed", "canceled"],
+    status: EndStatus,
     lines: Sequence[str],
     *,
     now: float,

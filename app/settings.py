@@ -26,13 +26,11 @@ class Settings(BaseSettings):
     jobs_url: str = Field("", description="Database of the job engine; empty: SQLite in `data`")
     worker_id: str = Field("worker-0", description="Fixed name of a worker; one per GPU")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`")
+    threads: int = Field(0, ge=0, description="Threads of a worker; 0: one per core")
     profile: Literal["small", "paper"] = Field(
         "paper", description="Network: `small` (128x128, CPU) or `paper` (512x512, GPU)"
     )
     max_epochs: int = Field(0, ge=0, description="Epochs of a training; 0: as the profile says")
-    training_budget_s: float = Field(
-        0.0, ge=0, description="Seconds a training may take; 0: as the profile says"
-    )
     train_every: int = Field(
         0, ge=0, description="Train after so many new labels; 0: only on request"
     )

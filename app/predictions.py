@@ -1,0 +1,301 @@
+"""Predicting images: one for a client who waits, chunks of the pool, or a batch on request.
+
+A prediction is kept as a summary row, so that ranking never opens a volume, and as a
+canonical label map in the file store.
+"""
+
+import logging
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import images, labels, model_versions, sessions
+from app.arrays import LABEL_EXTENSION, AxialImage, axial_image, load_image
+from app.calcium.labels import LABELS
+from app.calcium.samples import agatston_samples
+from app.calcium.score import CalciumScores, calcium_scores
+from app.calcium.stakes import agatston_at_stake
+from app.errors import InvalidInputError
+from app.imaging.labelmap import write_label_map
+from app.imaging.orientation import from_axial
+from app.imaging.reader import read_volume
+from app.recipes.calcium import label_map
+from app.settings import Settings
+from app.store.tables import JobRow, Json, ModelVersionRow, PredictionRow
+from app.work import Progress, Units, WorkContext
+from models.predictor import NetworkPrediction, Predictor
+from strategies.aggregation import image_uncertainty
+from strategies.uncertainty import clinical_uncertainty
+
+logger = logging.getLogger(__name__)
+
+_SCORER: Final = "1"
+"""Version of everything between a network's output and a row; rows of another one are stale."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model version says about an image, ready to be stored.
+
+    Attributes:
+        labels: Canonical label map in axial orientation, shape (Z, Y, X).
+        scores: Calcium table of the label map.
+        agatston_samples: Agatston score per sample and artery, shape (T, 4).
+        clinical_uncertainty: Standard deviation of log(1 + total Agatston) over the samples.
+        lesion_uncertainty: Mutual information of the lesions weighted by what they score.
+        region_uncertainty: Entropy at the boundary of the artery regions, in nats.
+        has_candidates: Whether any voxel within reach may be calcium.
+        embedding: Encoder features, shape (D,).
+        seconds: Time it took.
+    """
+
+    labels: NDArray[np.uint8]
+    scores: CalciumScores
+    agatston_samples: NDArray[np.float64]
+    clinical_uncertainty: float
+    lesion_uncertainty: float
+    region_uncertainty: float
+    has_candidates: bool
+    embedding: NDArray[np.float32]
+    seconds: float
+
+    @property
+    def agatston(self) -> float:
+        """Median of the samples' total scores."""
+        return float(np.median(self.agatston_samples.sum(axis=1)))
+
+
+def predict(predictor: Predictor, image: AxialImage, settings: Settings) -> Prediction:
+    """Predict an image and score what was found, in every sample."""
+    started = time.monotonic()
+    raw = predictor.predict(
+        image.hu,
+        spacing_mm=image.spacing_mm,
+        threshold_hu=image.threshold_hu,
+        samples=settings.samples,
+        seed=settings.seed,
+    )
+    labeled = label_map(raw)
+    samples = agatston_samples(
+        image.hu,
+        raw.candidate_index,
+        raw.artery_samples,
+        spacing_mm=image.spacing_mm,
+        threshold_hu=image.threshold_hu,
+        rule=settings.rule,
+    )
+    return Prediction(
+        labels=labeled,
+        scores=_scores(image, labeled, settings),
+        agatston_samples=samples,
+        clinical_uncertainty=float(clinical_uncertainty(samples.sum(axis=1)[None])[0]),
+        lesion_uncertainty=_lesion_uncertainty(image, raw, settings),
+        region_uncertainty=raw.region_entropy,
+        has_candidates=raw.candidate_index.size > 0,
+        embedding=raw.embedding,
+        seconds=time.monotonic() - started,
+    )
+
+
+def predict_one(context: WorkContext, job: JobRow) -> Units:
+    """Predict one image of the pool or of a session for a client who waits."""
+    yield Progress(0.0, "predicting")
+    with context.turns.interactive():
+        if job.request.get("session"):
+            return _predict_session(context, job)
+        row = _predict_pool_image(context, job.request["model_version"], job.request["image"])
+        return {"prediction_id": row.id, "sha256": row.sha256}
+
+
+def score_pool(context: WorkContext, job: JobRow) -> Units:
+    """Predict a chunk of the pool, one image a unit; images seen already cost nothing."""
+    wanted: list[str] = job.request["images"]
+    failed = 0
+    for done, image_id in enumerate(wanted):
+        context.turns.give_way()
+        if not _is_active(context, job.request["model_version"]):
+            yield Progress(1.0, "left: another model version answers now")
+            break
+        failed += not _try_predict(context, job.request["model_version"], image_id)
+        yield Progress((done + 1) / len(wanted))
+    return {"images": len(wanted), "failed": failed}
+
+
+def predict_batch(context: WorkContext, job: JobRow) -> Units:
+    """Predict all, the labeled or the unlabeled images and keep the results as labels."""
+    tag = str(job.request.get("label_tag", "original"))
+    result: Json = {}
+    with context.database.reading() as session:
+        version = model_versions.active(session)
+        if version is None:
+            raise InvalidInputError("no trained model yet; submit labels and start a training")
+        wanted = images.image_ids(session, which=job.request.get("images", "all"))
+    for done, image_id in enumerate(wanted):
+        context.turns.give_way()
+        if _try_predict(context, version.id, image_id):
+            result[image_id] = _keep_as_label(context, version, image_id, tag)
+        else:
+            result[image_id] = {}
+        yield Progress((done + 1) / len(wanted), image_id)
+    return result
+
+
+@lru_cache(maxsize=2)
+def load_predictor(path: Path, device: str) -> Predictor:
+    """Return the network of a checkpoint, kept in memory for the next image."""
+    return Predictor(path, device)
+
+
+def checkpoint_path(settings: Settings, job_id: str) -> Path:
+    """Return where the weights of the model version trained by a job lie."""
+    return settings.data / "models" / f"{job_id}.safetensors"
+
+
+def encode_label_map(
+    labeled: NDArray[np.uint8], image: AxialImage, *, extension: str = LABEL_EXTENSION
+) -> bytes:
+    """Return the file of an axial label map on the grid of the image's own file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"label{extension}"
+        stored = from_axial(labeled, image.stored)
+        write_label_map(path, stored, image.stored, compress=True, names=LABELS)
+        return path.read_bytes()
+
+
+def _lesion_uncertainty(image: AxialImage, raw: NetworkPrediction, settings: Settings) -> float:
+    stakes = agatston_at_stake(
+        image.hu, raw.candidate_index, spacing_mm=image.spacing_mm, rule=settings.rule
+    )
+    return image_uncertainty(
+        raw.mutual_information,
+        component=stakes.component,
+        agatston_at_stake=stakes.agatston,
+        artery_samples=raw.artery_samples,
+        voxel_volume_mm3=float(np.prod(image.spacing_mm)),
+    ).lesion
+
+
+def _scores(image: AxialImage, labeled: NDArray[np.uint8], settings: Settings) -> CalciumScores:
+    return calcium_scores(
+        image.hu,
+        labeled,
+        spacing_mm=image.spacing_mm,
+        kvp=image.kvp,
+        rule=settings.rule,
+        mass_factor=settings.mass_factor,
+    )
+
+
+def prediction_key(settings: Settings) -> str:
+    """Return what makes two predictions of one model version comparable."""
+    return f"s{settings.samples}-m{settings.seed}-v{_SCORER}-{settings.rule}"
+
+
+def _predict_pool_image(context: WorkContext, version_id: int, image_id: str) -> PredictionRow:
+    settings = context.settings
+    with context.database.reading() as session:
+        version = model_versions.get_version(session, version_id)
+        image_row = images.get_image(session, image_id)
+        known = _find_row(session, image_id, version_id, prediction_key(settings))
+    if known is not None:
+        return known
+    predictor = load_predictor(checkpoint_path(settings, version.job_id), context.device)
+    image = load_image(settings, context.files, image_row)
+    prediction = predict(predictor, image, settings)
+    digest = context.files.put(encode_label_map(prediction.labels, image), LABEL_EXTENSION)
+    row = _row(prediction, image_id, version_id, digest, settings)
+    row.created_at = context.clock()
+    with context.database.writing() as session:
+        # Another job may have predicted the image in the meantime.
+        known = _find_row(session, image_id, version_id, row.key)
+        if known is None:
+            session.add(row)
+    return known or row
+
+
+def _row(
+    prediction: Prediction, image_id: str, version_id: int, digest: str, settings: Settings
+) -> PredictionRow:
+    return PredictionRow(
+        image_id=image_id,
+        model_version_id=version_id,
+        key=prediction_key(settings),
+        sha256=digest,
+        scores=prediction.scores.to_json(),
+        agatston_samples=prediction.agatston_samples.round(4).tolist(),
+        agatston=prediction.agatston,
+        clinical_uncertainty=prediction.clinical_uncertainty,
+        lesion_uncertainty=prediction.lesion_uncertainty,
+        region_uncertainty=prediction.region_uncertainty,
+        has_candidates=prediction.has_candidates,
+        embedding=prediction.embedding.astype("<f4").tobytes(),
+        seconds=prediction.seconds,
+    )
+
+
+def _predict_session(context: WorkContext, job: JobRow) -> Json:
+    settings = context.settings
+    with context.database.reading() as session:
+        version = model_versions.get_version(session, job.request["model_version"])
+        path = sessions.image_path(session, settings, job.request["session"])
+    image = axial_image(read_volume(path))
+    predictor = load_predictor(checkpoint_path(settings, version.job_id), context.device)
+    prediction = predict(predictor, image, settings)
+    digest = context.files.put(encode_label_map(prediction.labels, image), LABEL_EXTENSION)
+    return {
+        "sha256": digest,
+        "scores": prediction.scores.to_json(),
+        "agatston_samples": prediction.agatston_samples.round(4).tolist(),
+        "seconds": prediction.seconds,
+    }
+
+
+def _try_predict(context: WorkContext, version_id: int, image_id: str) -> bool:
+    """Predict an image; one that cannot be read is left out, and told."""
+    try:
+        _predict_pool_image(context, version_id, image_id)
+    except InvalidInputError as error:
+        logger.warning("image %s was not predicted: %s", image_id, error)
+        return False
+    return True
+
+
+def _keep_as_label(context: WorkContext, version: ModelVersionRow, image_id: str, tag: str) -> Json:
+    with context.database.writing() as session:
+        row = _find_row(session, image_id, version.id, prediction_key(context.settings))
+        if row is None:
+            return {}
+        params: Json = {"label_names": LABELS, "scores": row.scores}
+        labels.keep_prediction(
+            session,
+            context.files,
+            image_id=image_id,
+            tag=tag,
+            sha256=row.sha256,
+            info={"model": "calcium", "params": params},
+            now=context.clock(),
+        )
+        return {"label": image_id, "tag": tag, "params": params}
+
+
+def _find_row(session: Session, image_id: str, version_id: int, key: str) -> PredictionRow | None:
+    wanted = select(PredictionRow).where(
+        PredictionRow.image_id == image_id,
+        PredictionRow.model_version_id == version_id,
+        PredictionRow.key == key,
+    )
+    return session.scalars(wanted).first()
+
+
+def _is_active(context: WorkContext, version_id: int) -> bool:
+    with context.database.reading() as session:
+        version = model_versions.active(session)
+    return version is not None and version.id == version_id

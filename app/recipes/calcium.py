@@ -1,0 +1,79 @@
+"""Coronary calcium: artery regions (weak labels) and calcium (strong labels), trained jointly.
+
+After Foellmer et al. 2022, https://doi.org/10.1002/mp.15870.
+"""
+
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.arrays import AxialImage
+from app.calcium.labels import ARTERIES, CALCIUM_LABELS, REGION_LABELS
+from app.settings import Settings
+from models.dataset import TrainingCase
+from models.network import NetworkConfig, paper_network, small_network
+from models.predictor import NetworkPrediction
+from models.trainer import TrainerConfig
+
+MODEL: Final = "calcium"
+"""Name of the model on the wire; without a space, which clients would turn into a plus."""
+
+_FIRST_REGION = REGION_LABELS[f"{ARTERIES[0]}_region"]
+
+
+def network_config(settings: Settings) -> NetworkConfig:
+    """Return the network of the deployment's profile."""
+    return paper_network() if settings.profile == "paper" else small_network()
+
+
+def trainer_config(settings: Settings, *, max_epochs: int, device: str) -> TrainerConfig:
+    """Return how the network is trained; ``max_epochs`` 0 leaves the profile's number."""
+    config = replace(TrainerConfig(), seed=settings.seed, device=device)
+    epochs = max_epochs or settings.max_epochs
+    return replace(config, epochs=epochs) if epochs else config
+
+
+def training_case(
+    case_id: str,
+    image: AxialImage,
+    label: NDArray[np.uint8],
+    *,
+    covers_calcium: bool,
+    covers_regions: bool,
+) -> TrainingCase:
+    """Split a canonical label map, shape (Z, Y, X), into the tasks it covers."""
+    return TrainingCase(
+        hu=image.hu,
+        region=artery_of_voxels(label) if covers_regions else None,
+        lesion=is_calcium(label).astype(np.uint8) if covers_calcium else None,
+        spacing_mm=image.spacing_mm,
+        threshold_hu=image.threshold_hu,
+        case_id=case_id,
+    )
+
+
+def is_calcium(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Mark the calcified voxels of a canonical label map."""
+    marked: NDArray[np.bool_] = (label > 0) & (label <= max(CALCIUM_LABELS.values()))
+    return marked
+
+
+def artery_of_voxels(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 0 or the artery 1 to 4 whose region, calcium included, a voxel lies in."""
+    # Regions follow the calcium labels in the same order of arteries.
+    return np.where(label >= _FIRST_REGION, label - np.uint8(len(ARTERIES)), label).astype(np.uint8)
+
+
+def label_map(prediction: NetworkPrediction) -> NDArray[np.uint8]:
+    """Put a prediction into canonical label values, shape (Z, Y, X); calcium wins."""
+    region = prediction.region
+    values = np.where(region > 0, region + np.uint8(len(ARTERIES)), 0)
+    return np.where(prediction.lesion, region, values).astype(np.uint8)
+
+
+def code_version() -> str:
+    """Return the version of the code that a checkpoint was made by."""
+    return version("caclabel")

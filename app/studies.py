@@ -1,0 +1,54 @@
+"""Looking after the studies folder: scan it when something in it has changed."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+from app import images, jobs
+from app.store.tables import JobRow
+from app.work import Progress, Units, WorkContext
+
+logger = logging.getLogger(__name__)
+
+
+def scan(context: WorkContext, job: JobRow) -> Units:
+    """Register what is new in the studies folder, and quarantine what cannot be trusted."""
+    yield Progress(0.0, "looking at the studies folder")
+    report = images.scan_studies(
+        context.database,
+        context.settings,
+        now=context.clock,
+        on_progress=lambda fraction: context.report(job.id, Progress(fraction)),
+        should_stop=context.stop_check(job.id),
+    )
+    return {
+        "registered": report.registered,
+        "quarantined": report.quarantined,
+        "missing": report.missing,
+        "unchanged": report.unchanged,
+    }
+
+
+def request_scan_if_changed(context: WorkContext) -> None:
+    """Queue a scan when the folder differs from the one that was scanned last."""
+    if context.settings.studies is None:
+        return
+    signature = folder_signature(context.settings.studies)
+    with context.database.writing() as session:
+        last = jobs.latest(session, "scan")
+        is_known = last is not None and last.request.get("signature") == signature
+        if not is_known and jobs.running(session, "scan") is None:
+            jobs.request_job(session, "scan", {"signature": signature}, now=context.clock())
+
+
+def folder_signature(folder: Path) -> str:
+    """Return a hash over the name, size and time of every file; opens none of them."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        try:
+            facts = path.stat()
+        except OSError:
+            # Files come and go while a scanner writes; the next look will tell.
+            continue
+        digest.update(f"{path.relative_to(folder)}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

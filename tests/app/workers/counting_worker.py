@@ -1,0 +1,48 @@
+"""A real worker process with one toy kind of work: it counts, one line a unit.
+
+Run as a module with the data folder as argument; killed and started again by tests.
+"""
+
+import sys
+from pathlib import Path
+
+from app.settings import load_settings
+from app.store.database import Database
+from app.store.files import FileStore
+from app.store.tables import JobRow
+from app.work import Progress, Units, WorkContext
+from app.worker import JobBench, hand_over, hand_over_forgotten
+from app.workflows import JobEngine
+
+
+def count(context: WorkContext, job: JobRow) -> Units:
+    """Write the numbers up to the wanted one to a file, going on after the last one there."""
+    path = context.settings.data / f"{job.id}.txt"
+    while (done := len(path.read_text().split()) if path.exists() else 0) < job.request["units"]:
+        with path.open("a") as file:
+            file.write(f"{done}\n")
+        if done == job.request.get("fails_at"):
+            raise RuntimeError("planted")
+        # Blocks until the test has seen this unit: no timing decides where the kill hits.
+        if done == job.request.get("waits_at"):
+            (context.settings.data / "gate").open().read()
+        yield Progress((done + 1) / job.request["units"])
+    return {"counted": done}
+
+
+def main(data: Path) -> None:
+    """Work until killed."""
+    settings = load_settings(data=data)
+    database = Database(settings.database)
+    context = WorkContext(settings, database, FileStore(settings.files), "cpu")
+    engine = JobEngine(
+        settings.jobs_database, settings.worker_id, JobBench(context, {"score": count})
+    )
+    engine.launch()
+    hand_over_forgotten(context, engine)
+    while True:
+        hand_over(context, engine)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
