@@ -34,11 +34,11 @@ from app.calcium.weighing import (
 )
 from app.errors import InvalidInputError, LabelError
 
-DEFAULT_MASS_FACTOR: Final = 0.00078
+DEFAULT_MASS_FACTOR: Final = 0.000722
 """Milligrams of hydroxyapatite per mm³ and HU where no calibration rod was scanned.
 
-Median of the 40 scans of a QRM phantom on scanners of four makers at 120 kV (0.00071 to
-0.00093) published in MolloiLab/CAC-stanford-data.
+A Canon scanner at 120 kV; 40 scans of one QRM phantom on scanners of four makers lie between
+0.00071 and 0.00093 (MolloiLab/CAC-stanford-data), so masses of other scanners may be 30 % low.
 """
 
 
