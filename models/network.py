@@ -189,28 +189,29 @@ class DecoderState:
         """Take one item of the batch."""
         return self._map(lambda tensor, _: tensor[index : index + 1])
 
-    def crop(self, rows: tuple[int, int], columns: tuple[int, int]) -> "DecoderState":
+    def crop(self, rows: tuple[int, int], columns: tuple[int, int], grid: int) -> "DecoderState":
         """Crop to a box given by half-open ranges of full-resolution pixels.
 
-        Only what the levels below ``level`` need is kept.
+        Args:
+            rows: First row and the row after the last.
+            columns: First column and the column after the last.
+            grid: Coarsest level that is still needed; coarser features are dropped.
 
         Raises:
-            ValueError: If the box does not lie on the grid of ``level``.
+            ValueError: If the box does not lie on the pixels of level ``grid``.
         """
-        if any(edge % (1 << self.level) for edge in (*rows, *columns)):
-            raise ValueError(f"box {rows} x {columns} must lie on multiples of {1 << self.level}")
-        return self._map(
-            lambda tensor, level: (
-                tensor[
-                    :,
-                    :,
-                    rows[0] >> level : rows[1] >> level,
-                    columns[0] >> level : columns[1] >> level,
-                ]
-                if level <= self.level
-                else tensor[:, :, :0, :0]
+        if any(edge % (1 << grid) for edge in (*rows, *columns)):
+            raise ValueError(f"box {rows} x {columns} must lie on multiples of {1 << grid}")
+
+        def cut(tensor: Tensor, level: int) -> Tensor:
+            if level > grid:
+                return tensor[:, :, :0, :0]
+            box_rows, box_columns = (
+                slice(first >> level, last >> level) for first, last in (rows, columns)
             )
-        )
+            return tensor[:, :, box_rows, box_columns]
+
+        return self._map(cut)
 
     def _map(self, change: Callable[[Tensor, int], Tensor]) -> "DecoderState":
         return DecoderState(
@@ -251,7 +252,15 @@ class MultiTaskNetwork(nn.Module):
         return self.logits(self.decode(self.encode(inputs), masks=masks))
 
     def encode(self, inputs: Tensor) -> DecoderState:
-        """Run the encoder, which has no dropout inside."""
+        """Run the encoder, which has no dropout inside.
+
+        Raises:
+            ValueError: If the height or width is not a multiple of ``config.multiple``.
+        """
+        if any(side % self.config.multiple for side in inputs.shape[2:]):
+            raise ValueError(
+                f"sides must be multiples of {self.config.multiple}, got {tuple(inputs.shape[2:])}"
+            )
         return DecoderState(inputs, tuple(self.encoder(inputs)), {}, self.config.levels)
 
     def decode(

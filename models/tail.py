@@ -70,12 +70,13 @@ def decode_in_box(
     """
     state = network.decode(prefix, until=min(_BOX_LEVEL, prefix.level), masks=masks)
     height, width = prefix.inputs.shape[2:]
+    grid = max(state.level, *(task.stop_level for task in network.config.tasks))
     margin = edge_reach(network.config, state.level)
     box = (
-        _aligned(points[0], margin, height, 1 << state.level),
-        _aligned(points[1], margin, width, 1 << state.level),
+        _aligned(points[0], margin, height, 1 << grid),
+        _aligned(points[1], margin, width, 1 << grid),
     )
-    return network.logits(network.decode(state.crop(*box), masks=masks)), box
+    return network.logits(network.decode(state.crop(*box, grid), masks=masks)), box
 
 
 def edge_reach(config: NetworkConfig, level: int) -> int:

@@ -65,7 +65,7 @@ class HomoscedasticWeighting(nn.Module):
 
     def task_weights(self) -> dict[str, float]:
         """Return the factor of each task's loss."""
-        return {name: float(torch.exp(-s)) for name, s in self.log_variances.items()}
+        return {name: float(torch.exp(-s.detach())) for name, s in self.log_variances.items()}
 
 
 def make_weighting(
