@@ -19,7 +19,10 @@ MAX_SIZE: Final = 2048
 """Most voxels along one axis; reconstruction matrices end at 2048."""
 
 MAX_VOXELS: Final = 2**29
-"""Most voxels of a volume (512 x 512 x 2048, 1 GiB as int16), so that a forged header cannot exhaust memory."""
+"""Most voxels of a volume: 512 x 512 x 2048, or 1 GiB as int16.
+
+Keeps a forged header from exhausting the memory.
+"""
 
 MAX_POSITION_MM: Final = 10_000.0
 """Farthest a voxel can lie from the scanner's origin."""
