@@ -153,11 +153,9 @@ def lesion_uncertainty(
     """
     _check_information(mutual_information)
     _check_lesions(mutual_information, component, agatston_at_stake)
-    # bincount refuses uint64, which component labeling may return.
-    lesion = component.astype(np.int64)
     count = agatston_at_stake.size + 1
-    sums = np.bincount(lesion, weights=mutual_information, minlength=count)[1:]
-    sizes = np.bincount(lesion, minlength=count)[1:]
+    sums = np.bincount(component, weights=mutual_information, minlength=count)[1:]
+    sizes = np.bincount(component, minlength=count)[1:]
     weights = np.minimum(1.0, agatston_at_stake / LESION_SATURATION_AGATSTON)
     # A lesion without a candidate voxel has the sum 0; dividing by 1 leaves it at that.
     return float((sums / np.maximum(sizes, 1) * weights).sum())

@@ -11,17 +11,18 @@ from strategies.selection import select_top, utilities_from_order
 RANDOM_SHARE = 0.2
 """Share of places filled by stratified random draws instead of by uncertainty.
 
-They reach what the model is confidently wrong about, and give an unbiased sample of the pool.
+They reach what the model is confidently wrong about, and being drawn with known chances allow
+an unbiased estimate over the pool.
 """
 
 
 def serve_uncertain(candidates: Candidates, rng: np.random.Generator) -> NDArray[np.float64]:
     """Serve uncertain images first; one place in five is drawn at random by risk stratum.
 
-    Images the active model version has not scored take places at random, so their
-    share of the served images is their share of the pool: a new pool is served at random, and
-    no image has to wait for its score. Images without candidate voxels come behind all
-    other scored images and are reached by the random share.
+    Images the active model version has not scored take places of the uncertain share at random:
+    there they are as frequent as in the pool, so a new pool is served at random and no image
+    has to wait for its score. Images without candidate voxels come behind all other scored
+    images and are reached by the random share.
 
     Args:
         candidates: The pool, N images.
