@@ -1,16 +1,14 @@
-"""One patient: chest, heart, arteries and calcium, and the tissues as slices show them."""
+"""One patient: chest, heart and arteries, and the tissues as slices show them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.calcium.phantom.distractors import draw_distractors
 from app.calcium.phantom.geometry import Plane
 from app.calcium.phantom.heart import Heart, draw_heart
 from app.calcium.phantom.motion import Motion
 from app.calcium.phantom.painting import Canvas
-from app.calcium.phantom.plaques import Deposit, draw_plaques
 from app.calcium.phantom.rasterise import Frame
 from app.calcium.phantom.thorax import AIR_HU, BLOOD_HU, FAT_HU, Thorax, draw_thorax
 from app.calcium.phantom.vessels import Coronaries, draw_coronaries
@@ -26,44 +24,32 @@ _PLANE_DISTANCE_MM = 1.35
 
 
 @dataclass(frozen=True)
-class Patient:
-    """Everything that lies in a patient.
+class Anatomy:
+    """Everything in a patient but calcium.
 
     Attributes:
         thorax: Chest.
         heart: Heart.
         coronaries: Coronary arteries.
-        plaques: Calcium in the coronary arteries.
-        distractors: Calcium elsewhere.
     """
 
     thorax: Thorax
     heart: Heart
     coronaries: Coronaries
-    plaques: tuple[Deposit, ...]
-    distractors: tuple[Deposit, ...]
 
 
-def draw_patient(score_class: str, rng: np.random.Generator) -> Patient:
-    """Draw a patient with coronary calcium of an Agatston class."""
-    body, heart_rng, tree, calcium, others = rng.spawn(5)
-    thorax = draw_thorax(body)
-    heart = draw_heart(heart_rng)
-    coronaries = draw_coronaries(heart, tree)
-    return Patient(
-        thorax=thorax,
-        heart=heart,
-        coronaries=coronaries,
-        plaques=draw_plaques(coronaries, score_class, calcium),
-        distractors=draw_distractors(heart, thorax, others),
-    )
+def draw_anatomy(rng: np.random.Generator) -> Anatomy:
+    """Draw the anatomy of a patient."""
+    chest, chambers, tree = rng.spawn(3)
+    heart = draw_heart(chambers)
+    return Anatomy(draw_thorax(chest), heart, draw_coronaries(heart, tree))
 
 
-def paint_tissues(patient: Patient, frame: Frame, motion: Motion) -> NDArray[np.float32]:
+def paint_tissues(anatomy: Anatomy, frame: Frame, motion: Motion) -> NDArray[np.float32]:
     """Paint all tissues but calcium.
 
     Args:
-        patient: What to paint.
+        anatomy: What to paint.
         frame: Voxels to paint on.
         motion: How the arteries move during the acquisition.
 
@@ -76,14 +62,14 @@ def paint_tissues(patient: Patient, frame: Frame, motion: Motion) -> NDArray[np.
     for index, z in enumerate(frame.z):
         for offset in inner:
             plane = Plane(frame.x, frame.y, float(z + offset))
-            hu[index] += (_paint_plane(patient, plane, motion) / count).astype(np.float32)
+            hu[index] += (_paint_plane(anatomy, plane, motion) / count).astype(np.float32)
     return hu
 
 
-def _paint_plane(patient: Patient, plane: Plane, motion: Motion) -> NDArray[np.float64]:
+def _paint_plane(anatomy: Anatomy, plane: Plane, motion: Motion) -> NDArray[np.float64]:
     """Paint one infinitely thin plane."""
     canvas = Canvas(plane, AIR_HU)
-    thorax, heart = patient.thorax, patient.heart
+    thorax, heart = anatomy.thorax, anatomy.heart
     thorax.paint_wall(canvas)
     chambers = heart.chamber_distances(plane)
     sac = heart.sac_distance(chambers)
@@ -99,7 +85,7 @@ def _paint_plane(patient: Patient, plane: Plane, motion: Motion) -> NDArray[np.f
         canvas.paint_ellipsoid(chamber, MYOCARDIUM_HU)
         canvas.paint_ellipsoid(chamber, BLOOD_HU, inset_mm=8.0)
     canvas.paint_tube(heart.aorta, BLOOD_HU)
-    _paint_coronaries(canvas, patient.coronaries, motion)
+    _paint_coronaries(canvas, anatomy.coronaries, motion)
     return canvas.hu
 
 

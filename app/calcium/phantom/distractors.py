@@ -6,91 +6,87 @@ import numpy as np
 
 from app.calcium.phantom.geometry import Ellipsoid, Floats, Tube
 from app.calcium.phantom.heart import Heart
-from app.calcium.phantom.plaques import Deposit, wall_ellipsoid
+from app.calcium.phantom.plaques import Deposit, draw_density, draw_size, wall_ellipsoid
 from app.calcium.phantom.thorax import Thorax
 
 _ROOT = np.array([-6.0, -2.0, 19.0])
 """Middle of the aortic valve in the standard heart."""
 
 
-def draw_distractors(heart: Heart, thorax: Thorax, rng: np.random.Generator) -> tuple[Deposit, ...]:
+def draw_distractors(
+    heart: Heart, thorax: Thorax, grown: float, rng: np.random.Generator
+) -> tuple[Deposit, ...]:
     """Draw calcified valves, aortic walls, nodes and pericardium.
 
     Args:
         heart: Heart they lie in or beside.
         thorax: Chest of the same patient.
+        grown: Size against that in a patient, as plaques are grown.
         rng: Source of all draws.
 
     Returns:
         Deposits without artery, as dense and as large as plaques.
     """
+
+    def size() -> Floats:
+        return draw_size(grown, rng)
+
     age = float(rng.uniform(0.4, 1.6))
     sites: tuple[tuple[float, int, Callable[[], Ellipsoid]], ...] = (
-        (0.22, 5, lambda: _on_valve(heart, rng)),
-        (0.30, 4, lambda: _in_wall(heart.aorta, (0.12, 0.5), rng)),
-        (0.45, 6, lambda: _in_wall(thorax.aorta, (0.2, 0.8), rng)),
-        (0.14, 6, lambda: _on_mitral_ring(heart, rng)),
-        (0.10, 2, lambda: _in_papillary_muscle(heart, rng)),
-        (0.22, 3, lambda: _in_node(heart, rng)),
-        (0.06, 4, lambda: _on_pericardium(heart, rng)),
+        (0.22, 5, lambda: _on_valve(heart, size(), rng)),
+        (0.30, 4, lambda: _in_wall(heart.aorta, (0.12, 0.5), size(), rng)),
+        (0.45, 6, lambda: _in_wall(thorax.aorta, (0.2, 0.8), size(), rng)),
+        (0.14, 6, lambda: _on_mitral_ring(heart, size(), rng)),
+        (0.10, 2, lambda: _in_papillary_muscle(heart, size(), rng)),
+        (0.22, 3, lambda: _in_node(heart, size(), rng)),
+        (0.06, 4, lambda: _on_pericardium(heart, size(), rng)),
     )
     deposits: list[Deposit] = []
     for share, most, place in sites:
         if rng.random() < share * age:
             count = int(rng.integers(1, most + 1))
-            deposits += [Deposit(place(), _density(rng)) for _ in range(count)]
+            deposits += [Deposit(place(), draw_density(rng)) for _ in range(count)]
     return tuple(deposits)
 
 
-def _density(rng: np.random.Generator) -> float:
-    """Draw a density as plaques have it."""
-    return float(np.clip(np.exp(rng.normal(np.log(420.0), 0.42)), 200.0, 1200.0))
-
-
-def _size(rng: np.random.Generator) -> Floats:
-    """Draw half lengths of a deposit, flat rather than round."""
-    length = np.exp(rng.normal(np.log(3.4), 0.45))
-    thick = np.exp(rng.normal(np.log(1.6), 0.3))
-    sides: Floats = np.array([length, thick, thick * rng.uniform(1.0, 2.0)])
-    return sides.clip(1.0, 9.0) / 2.0
-
-
-def _loose(centre: Floats, rng: np.random.Generator) -> Ellipsoid:
+def _loose(centre: Floats, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
     """Lay a deposit in any direction."""
     axes, _ = np.linalg.qr(rng.normal(0.0, 1.0, (3, 3)))
-    return Ellipsoid(centre, np.asarray(axes), _size(rng))
+    return Ellipsoid(centre, np.asarray(axes), semi)
 
 
-def _on_valve(heart: Heart, rng: np.random.Generator) -> Ellipsoid:
+def _on_valve(heart: Heart, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
     """Place a deposit on a cusp of the aortic valve."""
-    return _loose(heart.at(_ROOT + rng.normal(0.0, [4.5, 4.5, 1.8])), rng)
+    return _loose(heart.at(_ROOT + rng.normal(0.0, [4.5, 4.5, 1.8])), semi, rng)
 
 
-def _in_wall(aorta: Tube, range_: tuple[float, float], rng: np.random.Generator) -> Ellipsoid:
+def _in_wall(
+    aorta: Tube, range_: tuple[float, float], semi: Floats, rng: np.random.Generator
+) -> Ellipsoid:
     """Place a deposit in the wall of an aorta."""
-    return wall_ellipsoid(aorta, float(rng.uniform(*range_)), _size(rng), rng)
+    return wall_ellipsoid(aorta, float(rng.uniform(*range_)), semi, rng)
 
 
-def _on_mitral_ring(heart: Heart, rng: np.random.Generator) -> Ellipsoid:
+def _on_mitral_ring(heart: Heart, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
     """Place a deposit on the ring between left atrium and ventricle, inside the muscle."""
     angle = rng.uniform(-0.6 * np.pi, 0.6 * np.pi)
     ring = np.array([-14.0, -15.0 - 15.0 * np.cos(angle), 15.0 * np.sin(angle)])
-    return _loose(heart.in_frame(ring + rng.normal(0.0, 1.2, 3)), rng)
+    return _loose(heart.in_frame(ring + rng.normal(0.0, 1.2, 3)), semi, rng)
 
 
-def _in_papillary_muscle(heart: Heart, rng: np.random.Generator) -> Ellipsoid:
+def _in_papillary_muscle(heart: Heart, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
     """Place a deposit inside the left ventricle."""
-    return _loose(heart.in_frame(np.array([26.0, -18.0, 4.0]) + rng.normal(0.0, 5.0, 3)), rng)
+    return _loose(heart.in_frame(np.array([26.0, -18.0, 4.0]) + rng.normal(0.0, 5.0, 3)), semi, rng)
 
 
-def _in_node(heart: Heart, rng: np.random.Generator) -> Ellipsoid:
+def _in_node(heart: Heart, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
     """Place a deposit in a lymph node beside the airways."""
     side = rng.choice([-1.0, 1.0])
     place = np.array([-8.0 + side * 30.0, 30.0, 42.0]) + rng.normal(0.0, [5.0, 5.0, 9.0])
-    return _loose(heart.at(place), rng)
+    return _loose(heart.at(place), semi, rng)
 
 
-def _on_pericardium(heart: Heart, rng: np.random.Generator) -> Ellipsoid:
+def _on_pericardium(heart: Heart, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
     """Place a flat deposit on the sac over the right ventricle."""
     wall = heart.chambers[1]
     way = np.array([rng.uniform(-0.5, 0.5), rng.uniform(0.5, 1.0), rng.uniform(-0.6, 0.6)])
@@ -99,4 +95,4 @@ def _on_pericardium(heart: Heart, rng: np.random.Generator) -> Ellipsoid:
     centre = wall.centre + (way * (wall.semi + heart.fat_mm)) @ wall.axes
     along = np.cross(outward, np.array([0.0, 0.0, 1.0]))
     along = along / np.linalg.norm(along)
-    return Ellipsoid(centre, np.stack([along, outward, np.cross(along, outward)]), _size(rng))
+    return Ellipsoid(centre, np.stack([along, outward, np.cross(along, outward)]), semi)

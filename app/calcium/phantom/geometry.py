@@ -72,19 +72,17 @@ class Ellipsoid:
 
     def distance(self, x: Floats, y: Floats, z: Floats | float) -> Floats:
         """Approximate the signed distance in mm, negative inside; inputs broadcast."""
-        near = np.zeros(())
-        steep = np.zeros(())
-        for axis, semi in zip(self.axes, self.semi, strict=True):
-            along = (
-                (x - self.centre[0]) * axis[0]
-                + (y - self.centre[1]) * axis[1]
-                + (z - self.centre[2]) * axis[2]
-            ) / semi
-            near = near + along * along
-            steep = steep + (along / semi) * (along / semi)
-        radius = np.sqrt(near)
-        distance: Floats = radius * (radius - 1.0) / np.sqrt(steep + _TINY)
+        offsets = x - self.centre[0], y - self.centre[1], z - self.centre[2]
+        near = _square_form(self._form(1), *offsets)
+        steep = _square_form(self._form(2), *offsets)
+        radius = np.sqrt(np.maximum(near, 0.0))
+        distance: Floats = radius * (radius - 1.0) / np.sqrt(np.maximum(steep, _TINY))
         return distance
+
+    def _form(self, power: int) -> Floats:
+        """Return the matrix that weighs directions by half length to the ``-2 power``."""
+        form: Floats = (self.axes.T / self.semi ** (2 * power)) @ self.axes
+        return form
 
     def on_plane(self, plane: Plane) -> Floats:
         """Return the signed distance of each pixel, shape (Y, X)."""
@@ -100,6 +98,16 @@ class Ellipsoid:
     def volume_mm3(self) -> float:
         """Volume of the ellipsoid."""
         return float(4.0 / 3.0 * np.pi * np.prod(self.semi))
+
+
+def _square_form(form: Floats, x: Floats, y: Floats, z: Floats | float) -> Floats:
+    """Return the square form of broadcast offsets, with few passes over large arrays."""
+    value: Floats = (
+        x * (form[0, 0] * x + 2.0 * form[0, 2] * z)
+        + y * (form[1, 1] * y + 2.0 * form[1, 2] * z)
+        + form[2, 2] * z * z
+    ) + (2.0 * form[0, 1] * x) * y
+    return value
 
 
 def box_ellipsoid(

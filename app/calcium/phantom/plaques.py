@@ -23,14 +23,54 @@ CLASS_RANGES = {
 }
 """Agatston scores that a class aims at."""
 
-AGATSTON_PER_MG = 6.5
-"""Agatston score of a milligram, from 5 to 10 on the cylinders of the QRM phantom."""
-
 ARTERY_SHARES = {"LM": 0.09, "LAD": 0.50, "LCX": 0.17, "RCA": 0.24}
 """How often an artery is the first to calcify (MESA: LAD 44, RCA 12, LCX 10, LM 6 of 72)."""
 
+_KERNEL_MM2 = 1.5
+"""Area of the reconstruction kernel."""
+
+_SEEN_MG_MM3 = 0.17
+"""Density in mg/mm³ that lifts a mixture of fat and vessel over the threshold."""
+
+_RESOLVED_MM = 1.35
+"""Side of a voxel below which plaques have their natural size."""
+
 _LARGEST_COUNT = 60
 """Ends the drawing of plaques whatever the target."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How finely an image samples calcium.
+
+    Attributes:
+        pixel_mm: Side of a pixel.
+        thickness_mm: Width of a slice.
+    """
+
+    pixel_mm: float
+    thickness_mm: float
+
+    @property
+    def spread_mm3(self) -> float:
+        """Volume over which the calcium of a point is spread."""
+        return (self.pixel_mm**2 + _KERNEL_MM2) * self.thickness_mm
+
+    @property
+    def least_mg(self) -> float:
+        """Mass of the smallest plaque that an image still shows."""
+        return _SEEN_MG_MM3 * self.spread_mm3
+
+    @property
+    def agatston_per_mg(self) -> float:
+        """Agatston score of a milligram of the plaques drawn here, about."""
+        return 6.5 / (1.0 + self.spread_mm3 / 25.0)
+
+    @property
+    def growth(self) -> float:
+        """How much larger plaques are drawn than in a patient, so that voxels resolve them."""
+        side = float(np.cbrt(self.pixel_mm**2 * self.thickness_mm))
+        return max(1.0, side / _RESOLVED_MM)
 
 
 @dataclass(frozen=True)
@@ -59,13 +99,14 @@ def draw_class(rng: np.random.Generator) -> str:
 
 
 def draw_plaques(
-    coronaries: Coronaries, score_class: str, rng: np.random.Generator
+    coronaries: Coronaries, score_class: str, sampling: Sampling, rng: np.random.Generator
 ) -> tuple[Deposit, ...]:
     """Draw plaques until their mass meets a score of the class.
 
     Args:
         coronaries: Arteries the plaques lie in.
         score_class: One of `SCORE_CLASSES`.
+        sampling: How finely the image will sample them; coarse voxels get fewer, larger ones.
         rng: Source of all draws.
 
     Returns:
@@ -74,13 +115,17 @@ def draw_plaques(
     if score_class == SCORE_CLASSES[0]:
         return ()
     low, high = np.log(CLASS_RANGES[score_class])
-    remaining = float(np.exp(rng.uniform(low, high))) / AGATSTON_PER_MG
+    target = float(np.exp(rng.uniform(low, high))) / sampling.agatston_per_mg
+    remaining = max(target, sampling.least_mg)
     severity = SCORE_CLASSES.index(score_class)
     arteries = _draw_arteries(severity, rng)
     plaques: list[Deposit] = []
-    while remaining > 0.25 and len(plaques) < _LARGEST_COUNT:
+    while remaining >= sampling.least_mg and len(plaques) < _LARGEST_COUNT:
         artery = arteries[0] if not plaques else str(rng.choice(arteries))
-        plaque = _draw_plaque(artery, coronaries.trunks[artery], severity, remaining, rng)
+        grown = sampling.growth * (1.0 + 0.12 * (severity - 1))
+        plaque = _draw_plaque(
+            artery, coronaries.trunks[artery], grown, (sampling.least_mg, remaining), rng
+        )
         plaques.append(plaque)
         remaining -= plaque.mass_mg
     return tuple(plaques)
@@ -95,21 +140,33 @@ def _draw_arteries(severity: int, rng: np.random.Generator) -> list[str]:
 
 
 def _draw_plaque(
-    artery: str, trunk: Tube, severity: int, most_mg: float, rng: np.random.Generator
+    artery: str,
+    trunk: Tube,
+    grown: float,
+    range_mg: tuple[float, float],
+    rng: np.random.Generator,
 ) -> Deposit:
-    """Draw one plaque of at most ``most_mg`` in the wall of an artery."""
-    grown = 1.0 + 0.12 * (severity - 1)
-    length = float(np.clip(grown * np.exp(rng.normal(np.log(3.4), 0.5)), 1.2, 9.0))
-    thick = float(np.clip(grown * np.exp(rng.normal(np.log(1.6), 0.35)), 0.8, 3.2))
-    wide = thick * float(rng.uniform(1.0, 1.6))
-    density = float(np.clip(np.exp(rng.normal(np.log(420.0), 0.42)), 200.0, 1200.0))
-    semi = np.array([length, thick, wide]) / 2.0
+    """Draw one plaque in the wall of an artery, with a mass in a range."""
+    semi = draw_size(grown, rng)
+    density = draw_density(rng)
     mass = density * 4.0 / 3.0 * np.pi * float(np.prod(semi)) / 1000.0
-    if mass > most_mg:
-        semi = semi * (most_mg / mass) ** (1.0 / 3.0)
+    semi = semi * (float(np.clip(mass, *range_mg)) / mass) ** (1.0 / 3.0)
     at = float(rng.beta(1.1, 2.6)) if artery != "LM" else float(rng.uniform(0.15, 0.9))
     body = wall_ellipsoid(trunk, at, semi, rng)
     return Deposit(body, density, artery)
+
+
+def draw_size(grown: float, rng: np.random.Generator) -> Floats:
+    """Draw half lengths along, across and around a wall, in mm, shape (3,)."""
+    length = np.clip(np.exp(rng.normal(np.log(3.4), 0.5)), 1.2, 8.0)
+    thick = np.clip(np.exp(rng.normal(np.log(1.6), 0.35)), 0.8, 3.0)
+    sides: Floats = np.array([length, thick, thick * rng.uniform(1.0, 1.6)])
+    return sides * grown / 2.0
+
+
+def draw_density(rng: np.random.Generator) -> float:
+    """Draw a density in mg/cm³."""
+    return float(np.clip(np.exp(rng.normal(np.log(420.0), 0.42)), 200.0, 1200.0))
 
 
 def wall_ellipsoid(

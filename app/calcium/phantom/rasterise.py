@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.calcium.phantom.geometry import Ellipsoid, Floats, between
-from app.calcium.phantom.plaques import Deposit
+from app.calcium.phantom.plaques import Deposit, Sampling
 
 SUB_PIXELS = 4
 """Samples along each side of a pixel."""
@@ -25,12 +25,14 @@ class Frame:
         y: Pixel centres to the back, shape (Y,), in mm.
         z: Slice centres to the head, shape (Z,), in mm.
         thickness_mm: Width of a slice; above the increment the slices overlap.
+        increment_mm: Distance between slice centres.
     """
 
     x: Floats
     y: Floats
     z: Floats
     thickness_mm: float
+    increment_mm: float
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -41,6 +43,11 @@ class Frame:
     def pixel_mm(self) -> float:
         """Side of a pixel."""
         return float(self.x[1] - self.x[0])
+
+    @property
+    def sampling(self) -> Sampling:
+        """How finely the voxels see calcium."""
+        return Sampling(self.pixel_mm, self.thickness_mm)
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from app.calcium.phantom.acquisition import (
     noise_level,
     quantise,
 )
-from app.calcium.phantom.anatomy import Patient, draw_patient, paint_tissues
+from app.calcium.phantom.anatomy import Anatomy, draw_anatomy, paint_tissues
 from app.calcium.phantom.config import ArteryTruth, Facts, Phantom, PhantomConfig
+from app.calcium.phantom.distractors import draw_distractors
 from app.calcium.phantom.labelling import draw_regions, label_calcium
 from app.calcium.phantom.motion import Motion, draw_motion
 from app.calcium.phantom.noise import draw_noise
-from app.calcium.phantom.plaques import Deposit, draw_class
+from app.calcium.phantom.plaques import Deposit, draw_class, draw_plaques
 from app.calcium.phantom.rasterise import Frame, rasterise_deposits
 from app.calcium.score import calcium_scores
 from app.imaging.volume import Grid, Identifiers, Volume
@@ -35,6 +36,14 @@ _MARGIN_MM = 6.0
 
 _MOST_COVERED_MM = 135.0
 _MAX_SEED = 2**63
+
+
+@dataclass(frozen=True)
+class _Calcium:
+    """All calcium of a patient: in the coronary arteries, and elsewhere."""
+
+    plaques: tuple[Deposit, ...]
+    distractors: tuple[Deposit, ...]
 
 
 @dataclass(frozen=True)
@@ -57,33 +66,34 @@ def make_phantom(config: PhantomConfig | None = None, seed: int = 0) -> Phantom:
         Image, label, truth and facts.
     """
     config = config or PhantomConfig()
-    streams = np.random.default_rng(seed).spawn(7)
+    streams = np.random.default_rng(seed).spawn(8)
     score_class = config.score_class or draw_class(streams[0])
-    patient = draw_patient(score_class, streams[1])
-    frame = _draw_frame(config, patient, streams[2])
+    anatomy = draw_anatomy(streams[1])
+    frame = _draw_frame(config, anatomy, streams[2])
+    calcium = _draw_calcium(anatomy, score_class, frame, streams[7])
     scanner = draw_scanner(config.kvp, config.noise_sd_hu, streams[3])
     motion = draw_motion(config.motion_mm, streams[4])
-    clean = _image(patient, frame, scanner, motion)
+    clean = _image(anatomy, calcium, frame, scanner, motion)
     noise = draw_noise(frame.shape, frame.pixel_mm, streams[5])
     noisy = clean.hu + noise * (scanner.noise_sd_hu * noise_level(frame))
     hu = quantise(noisy, scanner, frame)
     threshold = threshold_hu(scanner.kvp)
-    regions = draw_regions(patient.coronaries, frame, float(streams[6].uniform(8.0, 10.0)))
-    calcium = label_calcium(hu, clean.calcium_hu, clean.extents, threshold)
+    regions = draw_regions(anatomy.coronaries, frame, float(streams[6].uniform(8.0, 10.0)))
+    labels = label_calcium(hu, clean.calcium_hu, clean.extents, threshold)
     return Phantom(
         volume=_volume(hu, frame, scanner.kvp, f"phantom-{seed}"),
-        labels=np.where(calcium > 0, calcium, regions),
-        truth=_truth(patient.plaques, clean, frame, scanner),
+        labels=np.where(labels > 0, labels, regions),
+        truth=_truth(calcium.plaques, clean, frame, scanner),
         facts=Facts(
             kvp=scanner.kvp,
             noise_sd_hu=scanner.noise_sd_hu,
             motion_mm=motion.path_mm,
             metal=(),
-            increment_mm=float(frame.z[1] - frame.z[0]),
+            increment_mm=frame.increment_mm,
             thickness_mm=frame.thickness_mm,
             pixel_mm=frame.pixel_mm,
             score_class=score_class,
-            left_dominant=patient.coronaries.left_dominant,
+            left_dominant=anatomy.coronaries.left_dominant,
         ),
     )
 
@@ -106,16 +116,16 @@ def phantom_patient(seed: int, index: int, size: tuple[int, int, int] = (128, 12
     return replace(phantom, volume=replace(phantom.volume, identifiers=identifiers))
 
 
-def _draw_frame(config: PhantomConfig, patient: Patient, rng: np.random.Generator) -> Frame:
+def _draw_frame(config: PhantomConfig, anatomy: Anatomy, rng: np.random.Generator) -> Frame:
     """Draw slices and field of view around the coronary arteries."""
     depth, height, width = config.shape
-    heights = np.concatenate([tube.points[:, 2] for tube in patient.coronaries.trunks.values()])
+    heights = np.concatenate([tube.points[:, 2] for tube in anatomy.coronaries.trunks.values()])
     fov = float(rng.uniform(180.0, 225.0)) if config.fov_mm is None else config.fov_mm
     increment = _draw_increment(depth, float(np.ptp(heights)), rng)
     if config.increment_mm is not None:
         increment = config.increment_mm
     thickness = 3.0 if increment < 3.0 else increment
-    middle = patient.heart.centre + rng.normal(0.0, [3.0, 3.0, 0.0])
+    middle = anatomy.heart.centre + rng.normal(0.0, [3.0, 3.0, 0.0])
     pixel = fov / max(height, width)
     top = (float(heights.min()) + float(heights.max())) / 2.0 + config.shift_z_mm
     return Frame(
@@ -123,6 +133,7 @@ def _draw_frame(config: PhantomConfig, patient: Patient, rng: np.random.Generato
         y=middle[1] + (np.arange(height) - (height - 1) / 2.0) * pixel,
         z=np.asarray(top + (np.arange(depth) - (depth - 1) / 2.0) * increment, dtype=np.float64),
         thickness_mm=thickness,
+        increment_mm=increment,
     )
 
 
@@ -135,15 +146,29 @@ def _draw_increment(depth: int, extent_mm: float, rng: np.random.Generator) -> f
     return float(rng.choice(fitting)) if fitting else (extent_mm + 4 * _MARGIN_MM) / depth
 
 
-def _image(patient: Patient, frame: Frame, scanner: Scanner, motion: Motion) -> _Clean:
-    """Make the noiseless image of a patient."""
-    hu = paint_tissues(patient, frame, motion)
+def _draw_calcium(
+    anatomy: Anatomy, score_class: str, frame: Frame, rng: np.random.Generator
+) -> _Calcium:
+    """Draw plaques of a class, and calcium that is not coronary."""
+    own, other = rng.spawn(2)
+    sampling = frame.sampling
+    return _Calcium(
+        draw_plaques(anatomy.coronaries, score_class, sampling, own),
+        draw_distractors(anatomy.heart, anatomy.thorax, sampling.growth, other),
+    )
+
+
+def _image(
+    anatomy: Anatomy, calcium: _Calcium, frame: Frame, scanner: Scanner, motion: Motion
+) -> _Clean:
+    """Make the noiseless image of a anatomy."""
+    hu = paint_tissues(anatomy, frame, motion)
     calcium_hu, extents = {}, {}
     by_artery = {
-        artery: [plaque for plaque in patient.plaques if plaque.artery == artery]
+        artery: [plaque for plaque in calcium.plaques if plaque.artery == artery]
         for artery in ("", *ARTERIES)
     }
-    by_artery[""] = list(patient.distractors)
+    by_artery[""] = list(calcium.distractors)
     for artery, deposits in by_artery.items():
         if not deposits:
             continue
@@ -165,11 +190,10 @@ def _truth(
     """Sum up the calcium by artery, and score the noiseless slices."""
     threshold = threshold_hu(scanner.kvp)
     labels = label_calcium(clean.hu, clean.calcium_hu, clean.extents, threshold)
-    increment = float(frame.z[1] - frame.z[0])
     scores = calcium_scores(
         np.rint(clean.hu).astype(np.int16),
         labels,
-        spacing_mm=(increment, frame.pixel_mm, frame.pixel_mm),
+        spacing_mm=(frame.increment_mm, frame.pixel_mm, frame.pixel_mm),
         kvp=scanner.kvp,
     )
     truth = {}
@@ -185,8 +209,8 @@ def _truth(
 
 
 def _volume(hu: NDArray[np.int16], frame: Frame, kvp: float, name: str) -> Volume:
-    """Put the voxels where they lie in the patient."""
-    affine = np.diag([frame.pixel_mm, frame.pixel_mm, float(frame.z[1] - frame.z[0]), 1.0])
+    """Put the voxels where they lie in the anatomy."""
+    affine = np.diag([frame.pixel_mm, frame.pixel_mm, frame.increment_mm, 1.0])
     affine[:3, 3] = frame.x[0], frame.y[0], frame.z[0]
     grid = Grid(frame.shape, affine)
     return Volume(hu, grid, kvp, Identifiers(patient_id=name, modality="CT"))
