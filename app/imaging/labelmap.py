@@ -111,7 +111,7 @@ def _read_itk(path: Path) -> LabelMap:
         raise LabelError(f"expected a label as NRRD, NIfTI or MetaImage, got {path.suffix!r}")
     image = itk.read_header(path)
     array = _to_labels(itk.read_values(image))
-    return LabelMap(array, image.grid, _segments(image.metadata))
+    return LabelMap(array, image.grid, _segments(image.metadata, image.components))
 
 
 def _to_labels(values: NDArray[Any]) -> NDArray[Any]:
@@ -127,20 +127,31 @@ def _to_labels(values: NDArray[Any]) -> NDArray[Any]:
     return labels
 
 
-def _segments(metadata: Mapping[str, str]) -> tuple[Segment, ...]:
+def _segments(metadata: Mapping[str, str], layers: int) -> tuple[Segment, ...]:
     fields: dict[int, dict[str, str]] = {}
     for key, text in metadata.items():
         if match := _SEGMENT_FIELD.fullmatch(key):
             fields.setdefault(int(match[1]), {})[match[2]] = text.strip()
-    return tuple(_segment(fields[number]) for number in sorted(fields))
+    return tuple(_segment(fields[number], layers) for number in sorted(fields))
 
 
-def _segment(fields: Mapping[str, str]) -> Segment:
+def _segment(fields: Mapping[str, str], layers: int) -> Segment:
     name = fields.get("Name", fields.get("ID", ""))
+    value = _whole(fields.get("LabelValue", "1"))
+    layer = _whole(fields.get("Layer", "0"))
+    if value is None or not 1 <= value <= _MAX_VALUE or layer is None or not 0 <= layer < layers:
+        raise LabelError(
+            f"expected a value from 1 to {_MAX_VALUE} and a layer from 0 to {layers - 1} "
+            f"of segment {name[:40]!r}"
+        )
+    return Segment(name, value, layer)
+
+
+def _whole(text: str) -> int | None:
     try:
-        return Segment(name, int(fields.get("LabelValue", "1")), int(fields.get("Layer", "0")))
+        return int(text)
     except ValueError:
-        raise LabelError(f"expected whole numbers as value and layer of segment {name!r}") from None
+        return None
 
 
 def _segment_fields(names: Mapping[str, int]) -> dict[str, str]:

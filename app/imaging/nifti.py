@@ -26,8 +26,11 @@ _HEADER_BYTES: Final[Mapping[int, Callable[..., Any]]] = {
 }
 """Header classes of NIfTI-1 and NIfTI-2 by the size they state in their first four bytes."""
 
-_RAS_TO_LPS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""NIfTI points x to the right and y to the front, DICOM the other way; its own inverse."""
+_RAS_TO_LPS: Final = np.array([[-1.0], [-1.0], [1.0], [1.0]])
+"""Signs of the affine's rows: NIfTI points x to the right and y to the front, DICOM not.
+
+A factor per row, not a matrix, so that infinite values of a damaged header stay in place.
+"""
 
 _MAX_HEADER_BYTES: Final = 2**20
 """Farthest place of the first voxel, leaving room for header extensions."""
@@ -103,7 +106,7 @@ def encode(array: NDArray[Any], grid: Grid, description: str = "") -> bytes:
         grid: Place of the voxels.
         description: Free text, at most 79 ASCII characters.
     """
-    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), _RAS_TO_LPS @ grid.affine)
+    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), _RAS_TO_LPS * grid.affine)
     image.set_sform(image.affine, code="scanner")
     image.set_qform(image.affine, code="scanner")
     image.header["descrip"] = description.encode("ascii")
@@ -166,7 +169,7 @@ def _grid(header: Any) -> Grid:
     if sform is None and qform is None:
         raise ImagingError("expected an orientation, got neither sform nor qform")
     grids = [
-        Grid((shape[2], shape[1], shape[0]), _RAS_TO_LPS @ np.asarray(form, np.float64))
+        Grid((shape[2], shape[1], shape[0]), _RAS_TO_LPS * np.asarray(form, np.float64))
         for form in (sform, qform)
         if form is not None
     ]

@@ -1,0 +1,157 @@
+"""What a folder of studies holds, sound and unsound."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import ImagingError
+from app.imaging.reader import read_volume
+from app.imaging.scan import Finding, find_images, read_finding
+from app.imaging.volume_writer import write_volume
+from tests.factories import edit_dicom, make_grid, make_volume, write_dicom
+
+
+def by_name(findings: list[Finding]) -> dict[str, str | None]:
+    return {finding.path.name: finding.problem for finding in findings}
+
+
+def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
+    assert find_images(tmp_path) == []
+
+
+def test_images_of_every_kind_are_found_at_every_depth(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "a" / "b" / "series")
+    for name in ("x.nii", "x.nii.gz", "y.nrrd"):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        write_volume(tmp_path / "c" / name, make_volume())
+    findings = find_images(tmp_path)
+    assert [finding.kind for finding in findings] == ["dicom", "nifti", "nifti", "nrrd"]
+    assert all(finding.problem is None for finding in findings)
+    for finding in findings:
+        np.testing.assert_array_equal(read_finding(finding).hu, make_volume().hu)
+
+
+def test_several_series_in_one_folder_are_several_images(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_dicom(tmp_path / str(seed), make_volume(seed=seed))
+        for path in (tmp_path / str(seed)).iterdir():
+            path.rename(tmp_path / f"{seed}-{path.name}")
+        (tmp_path / str(seed)).rmdir()
+    findings = find_images(tmp_path)
+    assert [finding.path for finding in findings] == [tmp_path, tmp_path]
+    assert len({finding.series_uid for finding in findings}) == 2
+    assert {int(read_finding(finding).hu[0, 0, 0]) for finding in findings} == {
+        int(make_volume(seed=seed).hu[0, 0, 0]) for seed in (1, 2)
+    }
+
+
+def test_several_series_are_refused_where_one_was_asked_for(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "a", make_volume(seed=1))
+    write_dicom(tmp_path / "b", make_volume(seed=2))
+    with pytest.raises(ImagingError, match="expected one CT series in the folder, got 2"):
+        read_volume(tmp_path)
+
+
+def test_a_series_spread_over_folders_is_one_image(tmp_path: Path) -> None:
+    paths = write_dicom(tmp_path / "disc" / "0")
+    (tmp_path / "disc" / "1").mkdir()
+    for path in paths[3:]:
+        path.rename(tmp_path / "disc" / "1" / path.name)
+    (finding,) = find_images(tmp_path)
+    assert finding.path == tmp_path / "disc"
+    assert read_finding(finding).hu.shape == (5, 6, 7)
+
+
+def test_a_copy_of_a_series_is_a_problem_of_the_copy(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    original, copy = find_images(tmp_path)
+    assert original.problem is None
+    assert copy.problem == "a copy of a series that lies in another folder"
+
+
+def test_files_come_in_the_order_of_their_position(tmp_path: Path) -> None:
+    paths = write_dicom(tmp_path, make_volume(make_grid(directions=np.diag([1.0, 1.0, -1.0]))))
+    (finding,) = find_images(tmp_path)
+    assert list(finding.files) == paths[::-1]
+
+
+def test_one_broken_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "good")
+    (tmp_path / "bad.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 40)
+    (tmp_path / "bad.nii.gz").write_bytes(b"\x1f\x8b\x08\x00garbage")
+    (tmp_path / "bad.nii").write_bytes(b"short")
+    (tmp_path / "bad.nrrd").write_text("NRRD0004\nnothing\n\n")
+    (tmp_path / "bad.mha").write_text("ObjectType = Image\n")
+    (tmp_path / "text.dcm").write_text("not DICOM, only named so")
+    problems = by_name(find_images(tmp_path))
+    assert problems.pop("good") is None
+    assert len(problems) == 6
+    assert all(problems.values())
+
+
+def test_companion_and_empty_files_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "._ct.nii.gz").write_bytes(b"\0\x05\x16\x07")
+    (tmp_path / "empty.nii").touch()
+    (tmp_path / "IM0001").touch()
+    assert by_name(find_images(tmp_path)) == {
+        "._ct.nii.gz": "a companion file of macOS, not an image",
+        "empty.nii": "the file is empty",
+        "IM0001": "the file is empty",
+    }
+
+
+def test_a_dangling_link_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "x.nii.gz").symlink_to(tmp_path / "absent")
+    assert by_name(find_images(tmp_path)) == {"x.nii.gz": "the file cannot be opened"}
+
+
+def test_other_files_and_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "README").write_text("about")
+    (tmp_path / "table.csv").write_text("a,b")
+    (tmp_path / ".lock").touch()
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    write_dicom(tmp_path / ".cache")
+    assert find_images(tmp_path) == []
+
+
+def test_labels_and_index_of_a_monai_label_folder_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "labels" / "final").mkdir(parents=True)
+    write_volume(tmp_path / "labels" / "final" / "case.nii.gz", make_volume())
+    write_volume(tmp_path / "case.nii.gz", make_volume())
+    (tmp_path / "case.seg.nrrd").write_text("NRRD0004\n")
+    (tmp_path / "datastore_v2.json").write_text("{}")
+    assert by_name(find_images(tmp_path)) == {"case.nii.gz": None}
+
+
+def test_a_folder_called_labels_further_down_is_searched(tmp_path: Path) -> None:
+    (tmp_path / "study" / "labels").mkdir(parents=True)
+    write_volume(tmp_path / "study" / "labels" / "case.nii.gz", make_volume())
+    assert by_name(find_images(tmp_path)) == {"case.nii.gz": None}
+
+
+def test_a_refused_finding_cannot_be_read(tmp_path: Path) -> None:
+    finding = Finding(tmp_path, (), "dicom", problem="gantry tilt")
+    with pytest.raises(ImagingError, match="gantry tilt"):
+        read_finding(finding)
+
+
+def test_files_that_changed_since_the_scan_are_checked_again(tmp_path: Path) -> None:
+    paths = write_dicom(tmp_path)
+    (finding,) = find_images(tmp_path)
+    edit_dicom(paths[1], PixelSpacing=["nan", "nan"])
+    with pytest.raises(ImagingError, match="PixelSpacing"):
+        read_finding(finding)
+
+
+def test_an_absent_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImagingError, match="does not exist"):
+        read_volume(tmp_path / "absent.nii")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ct.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ImagingError, match="expected an image as DICOM, NIfTI"):
+        read_volume(tmp_path / "ct.png")
