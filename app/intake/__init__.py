@@ -1,0 +1,1 @@
+"""What comes in is checked here: names, volumes of the studies folder, submitted labels."""

@@ -1,0 +1,256 @@
+"""The studies folder and the pool brought into agreement.
+
+Every image is a short transaction of its own: volumes are decoded outside of it, so other
+writers wait for milliseconds. A scan that was stopped or killed goes on with the next one,
+because what it registered is known by path and signature.
+"""
+
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from app.errors import ImagingError, NotFoundError
+from app.imaging.scan import Finding, find_images, read_finding
+from app.imaging.volume import Volume
+from app.imaging.volume_hash import content_hash
+from app.intake import image_rows, monailabel_folder
+from app.intake.identifiers import IMAGE_EXTENSIONS, distinct_id, safe_id, split_extension
+from app.intake.image_rows import Origin
+from app.settings import Settings
+from app.store.database import Database
+from app.store.files import FileStore, file_sha256
+from app.store.tables import ImageRow, LabelRow, PredictionRow, QuarantineRow
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ScanReport:
+    """What a scan of the studies folder did.
+
+    Attributes:
+        registered: Images that are new or came back.
+        quarantined: Files and folders that cannot be trusted, those known before included.
+        missing: Images whose files are gone.
+        unchanged: Images that were known.
+        labels: Labels imported from a MONAI Label folder.
+    """
+
+    registered: int = 0
+    quarantined: int = 0
+    missing: int = 0
+    unchanged: int = 0
+    labels: int = 0
+
+
+class _Known(NamedTuple):
+    """What a rescan needs of a registered image."""
+
+    id: str
+    signature: str
+    is_missing: bool
+    is_removed: bool
+
+
+_Place = tuple[str, str]
+"""Path relative to the studies folder, and the series."""
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """One walk through the studies folder."""
+
+    database: Database
+    settings: Settings
+    root: Path
+    now: Callable[[], float]
+    images: dict[_Place, _Known]
+    quarantine: dict[str, str]
+    report: ScanReport = field(default_factory=ScanReport)
+
+
+def scan_steps(
+    database: Database, settings: Settings, *, now: Callable[[], float]
+) -> Generator[float, None, ScanReport]:
+    """Scan the studies folder; yields the progress, 0 to 1, after each image.
+
+    New images are registered, files that cannot be trusted are put on the quarantine list
+    with their reason, images without files are marked as missing and marked back when their
+    files return, under whatever name. The labels of a MONAI Label folder are imported.
+    """
+    if settings.studies is None or not settings.studies.is_dir():
+        return ScanReport()
+    root = settings.studies
+    findings = find_images(root)
+    scan = _start(database, settings, root, now)
+    _mark_missing(scan, findings)
+    for done, finding in enumerate(findings):
+        _take(scan, finding)
+        yield (done + 1) / (len(findings) + 1)
+    labels = monailabel_folder.import_labels(database, FileStore(settings.files), root, now=now)
+    scan.report.labels = labels.imported
+    scan.report.quarantined += len(labels.problems)
+    _forget_healed(scan, findings, labels.problems)
+    return scan.report
+
+
+def _start(database: Database, settings: Settings, root: Path, now: Callable[[], float]) -> _Scan:
+    wanted = select(
+        ImageRow.path,
+        ImageRow.series_uid,
+        ImageRow.id,
+        ImageRow.signature,
+        ImageRow.missing_since,
+        ImageRow.removed_at,
+        ImageRow.kind,
+    ).where(ImageRow.source == "studies")
+    with database.reading() as session:
+        images = {
+            (row.path, row.series_uid if row.kind == "dicom" else ""): _Known(
+                row.id, row.signature, row.missing_since is not None, row.removed_at is not None
+            )
+            for row in session.execute(wanted)
+        }
+        listed = session.execute(select(QuarantineRow.path, QuarantineRow.signature))
+        quarantine = {row.path: row.signature for row in listed}
+    return _Scan(database, settings, root, now, images, quarantine)
+
+
+def _mark_missing(scan: _Scan, findings: list[Finding]) -> None:
+    """Mark images whose files are gone, before a renamed one is looked at."""
+    present = {_place(scan, finding) for finding in findings}
+    gone = [known for place, known in scan.images.items() if place not in present]
+    scan.report.missing = sum(not known.is_removed for known in gone)
+    fresh = [known.id for known in gone if not known.is_missing]
+    if not fresh:
+        return
+    with scan.database.writing() as session:
+        for image_id in fresh:
+            change = update(ImageRow).where(ImageRow.id == image_id)
+            session.execute(change.values(missing_since=scan.now()))
+    logger.info("%d images are gone from the studies folder", len(fresh))
+
+
+def _take(scan: _Scan, finding: Finding) -> None:
+    """Bring the pool into agreement with one finding."""
+    try:
+        signature = image_rows.signature_of(finding.files, scan.root)
+    except NotFoundError:
+        return  # Gone since the folder was listed; the next scan sees it.
+    known = scan.images.get(_place(scan, finding))
+    if known and known.signature == signature and (known.is_removed or not known.is_missing):
+        scan.report.unchanged += not known.is_removed
+        return
+    if scan.quarantine.get(_quarantine_path(scan, finding)) == signature:
+        scan.report.quarantined += 1
+        return
+    try:
+        _register(scan, finding, signature, read_finding(finding))
+        scan.report.registered += 1
+    except ImagingError as error:
+        _quarantine(scan, finding, signature, str(error))
+
+
+def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> None:
+    path, series_uid = _place(scan, finding)
+    extension = image_rows.served_extension(finding)
+    is_one_file = finding.kind != "dicom" and finding.path.name.lower().endswith(extension)
+    digest = file_sha256(finding.path) if is_one_file else ""
+    origin = Origin("studies", finding.kind, path, signature, extension, digest)
+    content = content_hash(volume)
+    image_rows.remember_files(scan.settings, finding, signature)
+    with scan.database.writing() as session:
+        known = scan.images.get((path, series_uid))
+        before = session.get(ImageRow, known.id) if known else _lost_twin(session, content)
+        if before is not None and before.content_sha256 == content:
+            _reattach(before, origin)
+        elif before is not None:
+            _replace(session, before, volume, origin, scan.now())
+        else:
+            stem, _ = split_extension(finding.path.name, IMAGE_EXTENSIONS)
+            image_id = _free_id(session, finding.series_uid or stem, path, content)
+            info = {"name": finding.path.name}
+            session.add(image_rows.image_row(image_id, volume, origin, info, now=scan.now()))
+
+
+def _lost_twin(session: Session, content: str) -> ImageRow | None:
+    """Find the missing image that a file shows under a new name; its labels come with it."""
+    wanted = select(ImageRow).where(
+        ImageRow.content_sha256 == content,
+        ImageRow.missing_since.is_not(None),
+        ImageRow.removed_at.is_(None),
+        ImageRow.source == "studies",
+    )
+    return session.scalars(wanted.order_by(ImageRow.id).limit(1)).first()
+
+
+def _reattach(row: ImageRow, origin: Origin) -> None:
+    row.path, row.kind, row.signature = origin.path, origin.kind, origin.signature
+    row.name, row.file_sha256 = f"{row.id}{origin.extension}", origin.file_sha256
+    if row.removed_at is None:
+        row.missing_since = None
+
+
+def _replace(session: Session, row: ImageRow, volume: Volume, origin: Origin, now: float) -> None:
+    """Take over a changed file, unless somebody has labeled what it showed before."""
+    if session.scalars(select(LabelRow.id).where(LabelRow.image_id == row.id).limit(1)).first():
+        raise ImagingError(
+            f"the file changed after image {row.id} was labeled; "
+            "put it back, or add it under another name"
+        )
+    session.execute(delete(PredictionRow).where(PredictionRow.image_id == row.id))
+    session.merge(image_rows.image_row(row.id, volume, origin, row.info, now=row.registered_at))
+    logger.info("image %s has new content since %.0f", row.id, now)
+
+
+def _free_id(session: Session, stem: str, path: str, content: str) -> str:
+    image_id = safe_id(stem, path)
+    taken = session.get(ImageRow, image_id)
+    if taken is None:
+        return image_id
+    if taken.content_sha256 == content:
+        raise ImagingError(f"a copy of image {image_id}")
+    return distinct_id(stem, path)
+
+
+def _quarantine(scan: _Scan, finding: Finding, signature: str, problem: str) -> None:
+    path, known = _quarantine_path(scan, finding), scan.images.get(_place(scan, finding))
+    row = QuarantineRow(path=path, signature=signature, problem=problem, seen_at=scan.now())
+    with scan.database.writing() as session:
+        session.merge(row)
+        # An image whose file was damaged must not be offered any more.
+        if known is not None and not known.is_missing:
+            change = update(ImageRow).where(ImageRow.id == known.id)
+            session.execute(change.values(missing_since=scan.now()))
+    scan.report.quarantined += 1
+
+
+def _forget_healed(scan: _Scan, findings: list[Finding], problems: list[str]) -> None:
+    """Take files off the quarantine list that are gone or good."""
+    with scan.database.reading() as session:
+        good = set(
+            session.execute(
+                select(ImageRow.path, ImageRow.series_uid).where(ImageRow.missing_since.is_(None))
+            ).tuples()
+        )
+    suspects = {
+        _quarantine_path(scan, finding) for finding in findings if _place(scan, finding) not in good
+    }
+    healed = set(scan.quarantine) - suspects - set(problems)
+    if healed:
+        with scan.database.writing() as session:
+            session.execute(delete(QuarantineRow).where(QuarantineRow.path.in_(healed)))
+
+
+def _place(scan: _Scan, finding: Finding) -> _Place:
+    return finding.path.relative_to(scan.root).as_posix(), finding.series_uid
+
+
+def _quarantine_path(scan: _Scan, finding: Finding) -> str:
+    path, series_uid = _place(scan, finding)
+    return f"{path} (series {series_uid})" if series_uid else path

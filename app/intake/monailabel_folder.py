@@ -1,0 +1,187 @@
+"""Labels of an existing MONAI Label studies folder, imported once and never written to.
+
+The folder is read as it is: an index that is missing, empty or wrong costs only what it
+said, a label that does not fit its image is reported, and nothing stops the rest.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import InvalidInputError, LabelError
+from app.intake.identifiers import (
+    IMAGE_EXTENSIONS,
+    LABEL_EXTENSIONS,
+    check_name,
+    split_extension,
+)
+from app.intake.image_rows import grid_of
+from app.intake.label_check import CheckedLabel, check_label
+from app.intake.label_versions import store_label
+from app.store.database import Database
+from app.store.files import FileStore
+from app.store.tables import ImageRow, Json, LabelRow, QuarantineRow
+
+logger = logging.getLogger(__name__)
+
+INDEX_NAME: Final = "datastore_v2.json"
+"""Index of a MONAI Label studies folder."""
+
+LABELS_FOLDER: Final = "labels"
+"""Folder with one folder of label files for each tag."""
+
+_MAX_INDEX_BYTES = 512 * 1024 * 1024
+"""Largest index that is read."""
+
+
+@dataclass
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        imported: Labels that are new.
+        problems: Paths, relative to the studies folder, of what could not be used.
+    """
+
+    imported: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One label file: its path in the folder, and what the index says about it."""
+
+    path: Path
+    stem: str
+    tag: str
+    info: Json
+
+
+def import_labels(
+    database: Database, files: FileStore, root: Path, *, now: Callable[[], float]
+) -> ImportReport:
+    """Import the labels below ``root/labels``, each in a short transaction of its own.
+
+    A label is imported when its image has no version with that tag yet, deleted ones
+    included; so a second import changes nothing, and no submission is ever covered.
+    """
+    report = ImportReport()
+    if not (root / LABELS_FOLDER).is_dir():
+        return report
+    index = _read_index(root)
+    if index is None:
+        _report(database, report, root / INDEX_NAME, root, "the index cannot be read", now())
+    images = _images(database)
+    known = _known_labels(database)
+    for found in _label_files(root, index or {}):
+        image_id = images.get(found.stem)
+        if image_id is None:
+            _report(database, report, found.path, root, "the label has no image", now())
+        elif (image_id, found.tag) not in known:
+            try:
+                _import(database, files, image_id, found, now())
+                report.imported += 1
+            except InvalidInputError as error:
+                _report(database, report, found.path, root, str(error), now())
+    if report.imported:
+        logger.info("imported %d labels of a MONAI Label folder", report.imported)
+    return report
+
+
+def _read_index(root: Path) -> Mapping[str, Json] | None:
+    """Return what the index says of each image: nothing when there is none, None when broken."""
+    path = root / INDEX_NAME
+    if not path.exists():
+        return {}
+    try:
+        if path.stat().st_size > _MAX_INDEX_BYTES:
+            return None
+        objects = json.loads(path.read_bytes())["objects"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return objects if isinstance(objects, dict) else None
+
+
+def _label_files(root: Path, index: Mapping[str, Json]) -> Iterator[_Found]:
+    for folder in sorted((root / LABELS_FOLDER).iterdir()):
+        if not folder.is_dir() or folder.name.startswith("."):
+            continue
+        for path in sorted(folder.iterdir()):
+            stem, extension = split_extension(path.name, LABEL_EXTENSIONS)
+            if extension and path.is_file() and not path.name.startswith("."):
+                yield _Found(path, stem, folder.name, _label_info(index, stem, folder.name))
+
+
+def _label_info(index: Mapping[str, Json], stem: str, tag: str) -> Json:
+    """Look up the info of a label; whatever is not as it should be counts as nothing said."""
+    place: object = index
+    for key in (stem, "labels", tag, "info"):
+        place = place.get(key) if isinstance(place, dict) else None
+    return dict(place) if isinstance(place, dict) else {}
+
+
+def _images(database: Database) -> dict[str, str]:
+    """Map the stems of the image files directly in the studies folder to image ids."""
+    wanted = select(ImageRow.path, ImageRow.id).where(
+        ImageRow.source == "studies", ImageRow.missing_since.is_(None)
+    )
+    with database.reading() as session:
+        return {
+            split_extension(path, IMAGE_EXTENSIONS)[0]: image_id
+            for path, image_id in session.execute(wanted).tuples()
+            if "/" not in path
+        }
+
+
+def _known_labels(database: Database) -> set[tuple[str, str]]:
+    with database.reading() as session:
+        wanted = select(LabelRow.image_id, LabelRow.tag).distinct()
+        return set(session.execute(wanted).tuples())
+
+
+def _import(database: Database, files: FileStore, image_id: str, found: _Found, now: float) -> None:
+    tag = check_name(found.tag, "tag")
+    with database.reading() as session:
+        image = session.get_one(ImageRow, image_id)
+    checked = _check(found, image)
+    with database.writing() as session:
+        if not _has_label(session, image_id, tag):
+            annotator = str(found.info.get("client_id", ""))
+            store_label(session, files, image, checked, tag=tag, annotator=annotator, now=now)
+
+
+def _check(found: _Found, image: ImageRow) -> CheckedLabel:
+    try:
+        content = found.path.read_bytes()
+    except OSError:
+        raise LabelError("the label file cannot be opened") from None
+    info = dict(found.info)
+    params = info.get("params")
+    if isinstance(params, dict) and "label_names" in params:
+        info.setdefault("label_names", params["label_names"])
+    return check_label(content, file_name=found.path.name, params=info, grid=grid_of(image))
+
+
+def _has_label(session: Session, image_id: str, tag: str) -> bool:
+    wanted = select(LabelRow.id).where(LabelRow.image_id == image_id, LabelRow.tag == tag)
+    return session.scalars(wanted.limit(1)).first() is not None
+
+
+def _report(
+    database: Database, report: ImportReport, path: Path, root: Path, problem: str, now: float
+) -> None:
+    name = path.relative_to(root).as_posix()
+    report.problems.append(name)
+    status = path.stat() if path.exists() else None
+    facts = f"{name}\0{status.st_size if status else 0}\0{status.st_mtime_ns if status else 0}"
+    signature = hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
+    row = QuarantineRow(path=name, signature=signature, problem=problem, seen_at=now)
+    with database.writing() as session:
+        session.merge(row)

@@ -1,0 +1,222 @@
+"""Labels of images: submitting, finding, reviewing and deleting them.
+
+A submission is checked completely before anything is stored, its files are on disk before
+its row, and a row is never changed but for its review state: what was acknowledged stays.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import Session
+
+from app import audit, jobs
+from app.errors import LabelError, NotFoundError
+from app.intake import label_versions
+from app.intake.identifiers import LABEL_EXTENSIONS, check_name, split_extension
+from app.intake.image_rows import grid_of
+from app.intake.label_check import CANONICAL_EXTENSION, check_label
+from app.intake.pool import FINAL_TAG, get_image, labeled_ids
+from app.settings import Settings
+from app.store.files import FileStore
+from app.store.tables import JobRow, Json, LabelRow, LeaseRow
+
+_MAX_INFO_BYTES = 1_000_000
+"""Longest info of a label as JSON; clients send some hundred bytes."""
+
+
+def submit_label(  # noqa: PLR0913 - one submission, all of it by keyword
+    session: Session,
+    files: FileStore,
+    settings: Settings,
+    *,
+    image_id: str,
+    content: bytes,
+    file_name: str,
+    params: Mapping[str, object],
+    annotator: str,
+    now: float,
+    tag: str = FINAL_TAG,
+) -> LabelRow:
+    """Check a label against its image and keep it as a new version.
+
+    A final label takes its image out of the pool, ends its lease, and queues a training
+    when enough of them have come.
+
+    Args:
+        session: Open transaction.
+        files: Where the bytes as submitted and the canonical label map are kept.
+        settings: Settings of the deployment.
+        image_id: Image that was labeled.
+        content: The file as it came.
+        file_name: Its name; only the ending counts.
+        params: What the client says about it; ``label_info`` lists its segments in order.
+        annotator: Who made it.
+        now: Time of submission.
+        tag: ``final`` for what counts, anything else for what is only kept.
+
+    Raises:
+        NotFoundError: If there is no such image.
+        InvalidInputError: If the tag is not allowed.
+        LabelError: If the label does not fit its image; nothing is stored then.
+    """
+    check_name(tag, "tag")
+    image = get_image(session, image_id)
+    checked = check_label(content, file_name=file_name, params=params, grid=grid_of(image))
+    _check_size(checked.info)
+    row = label_versions.store_label(
+        session, files, image, checked, tag=tag, annotator=annotator, now=now
+    )
+    change: Json = {"tag": tag, "version": row.version, "sha256": row.sha256}
+    audit.record(session, annotator, "submit label", image.id, change, now=now)
+    if tag == FINAL_TAG:
+        _end_lease(session, image.id, now)
+        _request_training(session, settings, now)
+    return row
+
+
+def keep_prediction(
+    session: Session,
+    files: FileStore,
+    *,
+    image_id: str,
+    tag: str,
+    sha256: str,
+    info: Json,
+    now: float,
+) -> LabelRow:
+    """Keep a prediction as a label, so that viewers load it with its image.
+
+    Keeping the newest one again changes nothing.
+
+    Raises:
+        InvalidInputError: If the tag is not allowed.
+        LabelError: If the tag is the one of people's labels.
+        NotFoundError: If there is no such image, or no such file in the store.
+    """
+    if check_name(tag, "tag") == FINAL_TAG:
+        raise LabelError("a prediction is no final label; choose another tag")
+    files.path(sha256, CANONICAL_EXTENSION)
+    image = get_image(session, image_id)
+    newest = find_label(session, image_id, tag)
+    if newest is not None and newest.sha256 == sha256:
+        return newest
+    return label_versions.store_prediction(
+        session, image, tag=tag, sha256=sha256, info=info, now=now
+    )
+
+
+def find_label(session: Session, image_id: str, tag: str) -> LabelRow | None:
+    """Return the newest version of a label that was not deleted, or None."""
+    newest = select(LabelRow).where(
+        LabelRow.image_id == image_id, LabelRow.tag == tag, LabelRow.deleted_at.is_(None)
+    )
+    return session.scalars(newest.order_by(LabelRow.version.desc()).limit(1)).first()
+
+
+def current_label(session: Session, image_id: str, tag: str = FINAL_TAG) -> LabelRow:
+    """Return the newest version of a label that was not deleted.
+
+    Raises:
+        NotFoundError: If there is none, or no such image.
+    """
+    get_image(session, image_id)
+    row = find_label(session, image_id, tag)
+    if row is None:
+        raise NotFoundError(f"image {image_id} has no label {tag[:128]!r}")
+    return row
+
+
+def label_file(files: FileStore, row: LabelRow) -> Path:
+    """Return the canonical label map of a version, a gzipped NRRD.
+
+    Raises:
+        NotFoundError: If the file store has lost it.
+    """
+    return files.path(row.sha256, CANONICAL_EXTENSION)
+
+
+def submitted_file(files: FileStore, row: LabelRow) -> Path:
+    """Return the bytes of a version as they were submitted.
+
+    Raises:
+        NotFoundError: If the file store has lost them.
+    """
+    _, extension = split_extension(row.submitted_name, LABEL_EXTENSIONS)
+    return files.path(row.submitted_sha256, extension)
+
+
+def delete_label(session: Session, image_id: str, tag: str, *, actor: str, now: float) -> bool:
+    """Hide every version of a label; rows and files are kept.
+
+    Returns:
+        Whether there was any.
+
+    Raises:
+        NotFoundError: If there is no such image.
+    """
+    get_image(session, image_id)
+    shown = select(LabelRow).where(
+        LabelRow.image_id == image_id, LabelRow.tag == tag, LabelRow.deleted_at.is_(None)
+    )
+    versions = session.scalars(shown).all()
+    for row in versions:
+        row.deleted_at = now
+    if versions:
+        change: Json = {"tag": tag, "versions": [row.version for row in versions]}
+        audit.record(session, actor, "delete label", image_id, change, now=now)
+    return bool(versions)
+
+
+def update_label_info(
+    session: Session, image_id: str, tag: str, info: Json, *, actor: str, now: float
+) -> LabelRow:
+    """Merge what a reviewer says into the info of the current label.
+
+    Raises:
+        NotFoundError: If there is no such label.
+        LabelError: If it cannot be kept as JSON.
+    """
+    row = current_label(session, image_id, tag)
+    kept = {key: value for key, value in info.items() if key not in ("ts", "name")}
+    merged = {**row.info, **kept, "user": actor}
+    _check_size(merged)
+    change: Json = {"tag": tag, "version": row.version, "info": kept}
+    audit.record(session, actor, "update label info", image_id, change, now=now)
+    row.info = merged
+    return row
+
+
+def _check_size(info: Json) -> None:
+    try:
+        size = len(json.dumps(info, allow_nan=False))
+    except (TypeError, ValueError):
+        raise LabelError("expected info to be JSON with finite numbers") from None
+    if size > _MAX_INFO_BYTES:
+        raise LabelError(f"expected at most {_MAX_INFO_BYTES} bytes of info, got {size}")
+
+
+def _end_lease(session: Session, image_id: str, now: float) -> None:
+    open_lease = update(LeaseRow).where(
+        LeaseRow.image_id == image_id, LeaseRow.released_at.is_(None)
+    )
+    session.execute(open_lease.values(released_at=now, outcome="submitted"))
+
+
+def _request_training(session: Session, settings: Settings, now: float) -> None:
+    """Queue a training when enough final labels have come since one was last asked for."""
+    waiting = select(JobRow.id).where(JobRow.kind == "train", JobRow.status == "queued")
+    if not settings.train_every or session.scalars(waiting.limit(1)).first():
+        return
+    last = jobs.latest(session, "train")
+    since = last.created_at if last else 0.0
+    labeled = labeled_ids().distinct()
+    new_count = _count(session, labeled.where(LabelRow.created_at > since))
+    if new_count >= settings.train_every and _count(session, labeled) >= settings.first_training:
+        request: Json = {"model": "calcium", "options": {}}
+        jobs.request_job(session, "train", request, now=now)
+
+
+def _count(session: Session, wanted: Select[str]) -> int:
+    return session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
