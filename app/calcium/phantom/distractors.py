@@ -8,19 +8,25 @@ from app.calcium.phantom.geometry import Ellipsoid, Floats, Tube
 from app.calcium.phantom.heart import Heart
 from app.calcium.phantom.plaques import Deposit, draw_density, draw_size, wall_ellipsoid
 from app.calcium.phantom.thorax import Thorax
+from app.calcium.phantom.vessels import Coronaries
 
 _ROOT = np.array([-6.0, -2.0, 19.0])
 """Middle of the aortic valve in the standard heart."""
 
 
+_CLEAR_MM = 4.0
+"""Fat or wall that is left between an artery and calcium that is not its own."""
+
+
 def draw_distractors(
-    heart: Heart, thorax: Thorax, grown: float, rng: np.random.Generator
+    heart: Heart, thorax: Thorax, coronaries: Coronaries, grown: float, rng: np.random.Generator
 ) -> tuple[Deposit, ...]:
     """Draw calcified valves, aortic walls, nodes and pericardium.
 
     Args:
         heart: Heart they lie in or beside.
         thorax: Chest of the same patient.
+        coronaries: Arteries that stay clear of other calcium.
         grown: Size against that in a patient, as plaques are grown.
         rng: Source of all draws.
 
@@ -46,7 +52,17 @@ def draw_distractors(
         if rng.random() < share * age:
             count = int(rng.integers(1, most + 1))
             deposits += [Deposit(place(), draw_density(rng)) for _ in range(count)]
-    return tuple(deposits)
+    return tuple(deposit for deposit in deposits if not _beside(deposit, coronaries))
+
+
+def _beside(deposit: Deposit, coronaries: Coronaries) -> bool:
+    """Tell whether an expert would take a deposit for coronary calcium."""
+    body = deposit.body
+    nearest = min(
+        float(np.linalg.norm(trunk.points - body.centre, axis=1).min())
+        for trunk in coronaries.trunks.values()
+    )
+    return nearest < _CLEAR_MM + float(body.semi.max())
 
 
 def _loose(centre: Floats, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
@@ -90,9 +106,17 @@ def _on_pericardium(heart: Heart, semi: Floats, rng: np.random.Generator) -> Ell
     """Place a flat deposit on the sac over the right ventricle."""
     wall = heart.chambers[1]
     way = np.array([rng.uniform(-0.5, 0.5), rng.uniform(0.5, 1.0), rng.uniform(-0.6, 0.6)])
-    way = way / np.linalg.norm(way)
-    outward = way @ wall.axes
-    centre = wall.centre + (way * (wall.semi + heart.fat_mm)) @ wall.axes
+    outward = (way / np.linalg.norm(way)) @ wall.axes
     along = np.cross(outward, np.array([0.0, 0.0, 1.0]))
     along = along / np.linalg.norm(along)
-    return Ellipsoid(centre, np.stack([along, outward, np.cross(along, outward)]), semi)
+    axes = np.stack([along, outward, np.cross(along, outward)])
+    return Ellipsoid(_sac_surface(heart, wall.centre, outward), axes, semi)
+
+
+def _sac_surface(heart: Heart, start: Floats, way: Floats) -> Floats:
+    """Return where a ray from inside the heart leaves the fat sac."""
+    steps = np.arange(0.0, 90.0, 0.5)
+    points = start + steps[:, None] * way
+    near = [chamber.distance(*points.T) for chamber in heart.chambers]
+    place: Floats = points[int((heart.sac_distance(near) < 0.0).sum())]
+    return place

@@ -21,7 +21,8 @@ from app.calcium.phantom.anatomy import Anatomy, draw_anatomy, paint_tissues
 from app.calcium.phantom.config import ArteryTruth, Facts, Phantom, PhantomConfig
 from app.calcium.phantom.distractors import draw_distractors
 from app.calcium.phantom.labelling import draw_regions, label_calcium
-from app.calcium.phantom.motion import Motion, draw_motion
+from app.calcium.phantom.metal import add_streaks
+from app.calcium.phantom.motion import Motion, add_crescents, draw_motion
 from app.calcium.phantom.noise import draw_noise
 from app.calcium.phantom.plaques import Deposit, draw_class, draw_plaques
 from app.calcium.phantom.rasterise import Frame, rasterise_deposits
@@ -66,14 +67,15 @@ def make_phantom(config: PhantomConfig | None = None, seed: int = 0) -> Phantom:
         Image, label, truth and facts.
     """
     config = config or PhantomConfig()
-    streams = np.random.default_rng(seed).spawn(8)
+    streams = np.random.default_rng(seed).spawn(9)
     score_class = config.score_class or draw_class(streams[0])
-    anatomy = draw_anatomy(streams[1])
+    anatomy = draw_anatomy(streams[1], metal=config.metal)
     frame = _draw_frame(config, anatomy, streams[2])
     calcium = _draw_calcium(anatomy, score_class, frame, streams[7])
     scanner = draw_scanner(config.kvp, config.noise_sd_hu, streams[3])
     motion = draw_motion(config.motion_mm, streams[4])
     clean = _image(anatomy, calcium, frame, scanner, motion)
+    _add_artefacts(clean.hu, anatomy, frame, motion, streams[8])
     noise = draw_noise(frame.shape, frame.pixel_mm, streams[5])
     noisy = clean.hu + noise * (scanner.noise_sd_hu * noise_level(frame))
     hu = quantise(noisy, scanner, frame)
@@ -88,7 +90,7 @@ def make_phantom(config: PhantomConfig | None = None, seed: int = 0) -> Phantom:
             kvp=scanner.kvp,
             noise_sd_hu=scanner.noise_sd_hu,
             motion_mm=motion.path_mm,
-            metal=(),
+            metal=tuple(dict.fromkeys(part.name for part in anatomy.metal)),
             increment_mm=frame.increment_mm,
             thickness_mm=frame.thickness_mm,
             pixel_mm=frame.pixel_mm,
@@ -154,7 +156,7 @@ def _draw_calcium(
     sampling = frame.sampling
     return _Calcium(
         draw_plaques(anatomy.coronaries, score_class, sampling, own),
-        draw_distractors(anatomy.heart, anatomy.thorax, sampling.growth, other),
+        draw_distractors(anatomy.heart, anatomy.thorax, anatomy.coronaries, sampling.growth, other),
     )
 
 
@@ -182,6 +184,18 @@ def _image(
     hu = blur(hu, scanner, frame.pixel_mm)
     add_cupping(hu, scanner, frame)
     return _Clean(hu, calcium_hu, extents)
+
+
+def _add_artefacts(
+    hu: NDArray[np.float32],
+    anatomy: Anatomy,
+    frame: Frame,
+    motion: Motion,
+    rng: np.random.Generator,
+) -> None:
+    """Add what movement and metal leave in the slices, in place."""
+    add_crescents(hu, anatomy.coronaries.trunks, motion, frame, rng)
+    add_streaks(hu, anatomy.metal, frame, rng)
 
 
 def _truth(

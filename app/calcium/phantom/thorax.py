@@ -36,7 +36,7 @@ _VERTEBRA_MM = 28.0
 """Height of a vertebra with its disc, and distance of the ribs."""
 _DISC_MM = 6.0
 _RIB_DROP_MM = 72.0
-_CARTILAGE_FROM = -0.62
+_CARTILAGE_FROM = -0.8
 """Ribs turn to cartilage in front of this sine of the angle around the chest."""
 
 
@@ -76,11 +76,13 @@ class Thorax:
     def paint_wall(self, canvas: Canvas) -> None:
         """Paint body, muscle and lungs."""
         inner = self._wall_distance(canvas.plane)
-        canvas.paint(inner - _MUSCLE_MM - self.skin_fat_mm, FAT_HU)
-        canvas.paint(inner - _MUSCLE_MM, MUSCLE_HU)
+        canvas.paint(inner - _MUSCLE_MM - self.skin_fat_mm, FAT_HU, ripple_mm=2.0)
+        canvas.paint(inner - _MUSCLE_MM, MUSCLE_HU, ripple_mm=2.5)
+        # Fat parts the muscles between the ribs from those over them.
+        canvas.paint(np.abs(inner - 13.0 + 1.5 * canvas.ripple) - 0.8, FAT_HU)
         depth = canvas.plane.y[:, None] / (self.scale * _WALL[1])
         # Blood sinks to the back of a lying patient.
-        canvas.paint(inner, self.lung_hu + 45.0 * depth)
+        canvas.paint(inner, self.lung_hu + 45.0 * depth, ripple_mm=1.5)
         vessels = np.zeros_like(canvas.hu)
         for tube in self.lung_vessels:
             tube.cover(canvas.plane, vessels)
@@ -89,7 +91,7 @@ class Thorax:
     def paint_organs(self, canvas: Canvas) -> None:
         """Paint what lies below the diaphragm."""
         for organ, hu in self.domes:
-            canvas.paint_ellipsoid(organ, hu)
+            canvas.paint_ellipsoid(organ, hu, ripple_mm=2.0)
 
     def mediastinum_distance(self, plane: Plane, sac: Floats) -> Floats:
         """Join the heart sac and the fat around it to one signed distance."""
@@ -141,8 +143,8 @@ class Thorax:
         across = np.maximum(np.abs(plane.x)[None, :] - 14.0, 0.0)
         deep = np.maximum(np.abs(plane.y - self.sternum_y_mm)[:, None] - 2.0, 0.0)
         bone = np.sqrt(across**2 + deep**2) - 4.5
-        canvas.paint(bone, self.rim_hu * 0.8)
-        canvas.paint(bone + 1.3, MARROW_HU * 0.7)
+        canvas.paint(bone, self.rim_hu * 0.8, ripple_mm=0.8)
+        canvas.paint(bone + 1.3, MARROW_HU * 0.7, ripple_mm=0.9)
 
     def _paint_spine(self, canvas: Canvas) -> None:
         """Paint a vertebra or disc, and the canal behind it."""
@@ -151,7 +153,7 @@ class Thorax:
         canvas.paint_ellipsoid(body, 20.0, inset_mm=-5.0)
         for side in (-1.0, 1.0):
             muscle = box_ellipsoid((side * 27.0, back + 37.0, z), (23.0, 18.0, 40.0))
-            canvas.paint_ellipsoid(muscle, MUSCLE_HU)
+            canvas.paint_ellipsoid(muscle, MUSCLE_HU, ripple_mm=1.5)
         canal = box_ellipsoid((0.0, back + 25.0, z), (9.0, 8.5, 30.0))
         if np.mod(z + self.bone_shift_mm, _VERTEBRA_MM) < _DISC_MM:
             canvas.paint_ellipsoid(body, DISC_HU)
@@ -160,8 +162,8 @@ class Thorax:
             for side in (-1.0, 1.0):
                 process = box_ellipsoid((side * 22.0, back + 24.0, z), (16.0, 5.0, 30.0))
                 canvas.paint_ellipsoid(process, self.rim_hu * 0.55)
-            canvas.paint_ellipsoid(body, self.rim_hu)
-            canvas.paint_ellipsoid(body, MARROW_HU, inset_mm=1.8)
+            canvas.paint_ellipsoid(body, self.rim_hu, ripple_mm=0.8)
+            canvas.paint_ellipsoid(body, MARROW_HU, inset_mm=1.8, ripple_mm=0.9)
         canvas.paint_ellipsoid(canal, CANAL_HU)
 
 
