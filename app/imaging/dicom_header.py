@@ -47,6 +47,9 @@ _HOUNSFIELD_TYPES: Final = ("", "HU", "US")
 _MAX_TILT_DEG: Final = 0.5
 """Largest gantry tilt by the header that still counts as none."""
 
+_UNREADABLE: Final[tuple[type[Exception], ...]] = (ImagingError, *PARSER_ERRORS)
+"""What reading the few elements that every instance has can raise."""
+
 _UNIT_TOLERANCE: Final = 0.01
 """How far the length of a direction may be from 1, and two directions from a right angle."""
 
@@ -125,7 +128,7 @@ def read_instance(path: Path) -> InstanceHeader:
                 _text(dataset, "SeriesInstanceUID"),
                 _text(dataset, "SOPInstanceUID"),
             )
-        except PARSER_ERRORS:
+        except _UNREADABLE:
             return InstanceHeader(path, "", "", None, "the DICOM header cannot be read")
         try:
             return InstanceHeader(
@@ -140,7 +143,7 @@ def _read(path: Path) -> tuple[pydicom.Dataset, int | None]:
     with path.open("rb") as stream:
         dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
         syntax = dataset.file_meta.get("TransferSyntaxUID")
-        if syntax is None or syntax.is_compressed:
+        if syntax is None or syntax.is_compressed or syntax.is_deflated:
             return dataset, None
         return dataset, path.stat().st_size - stream.tell()
 
@@ -149,6 +152,7 @@ def _slice(path: Path, dataset: pydicom.Dataset, pixel_bytes: int | None) -> Sli
     _check_kind(dataset)
     rows, columns = _count(dataset, "Rows"), _count(dataset, "Columns")
     check_shape((rows, columns))
+    _check_tilt(dataset)
     _check_pixels(dataset, rows * columns, pixel_bytes)
     row_direction, column_direction = _directions(dataset)
     slope, intercept = _rescale(dataset)
@@ -243,7 +247,6 @@ def _kvp(dataset: pydicom.Dataset) -> float | None:
 
 
 def _identifiers(dataset: pydicom.Dataset) -> Identifiers:
-    _check_tilt(dataset)
     return Identifiers(
         patient_id=_text(dataset, "PatientID"),
         study_uid=_text(dataset, "StudyInstanceUID"),
@@ -263,11 +266,11 @@ def _check_tilt(dataset: pydicom.Dataset) -> None:
 
 
 def _text(dataset: pydicom.Dataset, name: str) -> str:
-    """Return an element as text, several values joined by backslashes; empty when absent."""
+    """Return an element as text, several values joined by backslashes; empty if absent."""
     try:
         value: Any = dataset.get(name)
-    except PARSER_ERRORS:
-        return ""
+    except PARSER_ERRORS as error:
+        raise ImagingError(f"{name} cannot be read") from error
     if value is None:
         return ""
     if isinstance(value, (list, pydicom.multival.MultiValue)):

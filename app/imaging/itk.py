@@ -67,9 +67,9 @@ def read_header(path: Path) -> ItkImage:
         _check_data_file(path)
         reader = _reader(path)
         reader.ReadImageInformation()
+        metadata = {key: _text(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
     except PARSER_ERRORS as error:
         raise ImagingError("the header cannot be read") from error
-    metadata = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
     if metadata.get("NRRD_space", _PATIENT_SPACE) != _PATIENT_SPACE or (
         path.suffix.lower() in (".nrrd", ".nhdr") and "NRRD_space" not in metadata
     ):
@@ -92,8 +92,9 @@ def read_values(image: ItkImage) -> NDArray[Any]:
         raise ImagingError("the voxels cannot be read: the file is damaged") from error
     if image.components > 1:
         values = np.moveaxis(values, -1, 0)
+    layers = (image.components,) if image.components > 1 else ()
     # Four dimensions with a single frame are a volume with one axis too many.
-    return np.ascontiguousarray(values).reshape(values.shape[: values.ndim - 3] + image.grid.shape)
+    return np.ascontiguousarray(values).reshape(layers + image.grid.shape)
 
 
 def write(
@@ -120,6 +121,11 @@ def _reader(path: Path) -> SimpleITK.ImageFileReader:
     reader.SetImageIO(_IMAGE_IO[path.suffix.lower()])
     reader.SetFileName(str(path))
     return reader
+
+
+def _text(value: str) -> str:
+    """Replace what is no UTF-8, which SimpleITK hands on as lone surrogates."""
+    return value.encode("utf-8", "replace").decode("utf-8")
 
 
 def _check_data_file(path: Path) -> None:

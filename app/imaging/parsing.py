@@ -6,7 +6,7 @@ from typing import Final, cast
 
 from isal.igzip_lib import IsalError
 from nibabel.spatialimages import HeaderDataError
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 PARSER_ERRORS: Final[tuple[type[Exception], ...]] = (
     OSError,
@@ -25,6 +25,7 @@ PARSER_ERRORS: Final[tuple[type[Exception], ...]] = (
     cast(type[Exception], IsalError),
     HeaderDataError,
     InvalidDicomError,
+    BytesLengthException,
 )
 """Raised by pydicom, nibabel, SimpleITK and the decompressors on damaged files.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from app.imaging.dicom_writer import write_series
 from app.imaging.reader import read_volume
@@ -108,11 +108,12 @@ def test_run_length_encoded_pixels_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path).hu, made.hu)
 
 
-def test_implicit_vr_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_other_plain_syntaxes_are_read(syntax: UID, tmp_path: Path) -> None:
     made = make_volume()
     for path in write_dicom(tmp_path, made):
         dataset = pydicom.dcmread(path)
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
         dataset.save_as(path)
     np.testing.assert_array_equal(read_volume(tmp_path).hu, made.hu)
 

@@ -210,10 +210,20 @@ def test_a_creeping_slice_distance_is_refused(tmp_path: Path) -> None:
     assert "changes along the series" in problem(tmp_path)
 
 
-def test_text_instead_of_a_number_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("element", "old", "new"),
+    [
+        ("PixelSpacing", b"0.5\\0.75", b"0.5\\wide"),
+        ("KVP", b"120.0 ", b"strong"),
+        ("RescaleSlope", b"S\x10DS\x04\x001.0 ", b"S\x10DS\x04\x00one "),
+    ],
+)
+def test_text_instead_of_a_number_is_refused(
+    element: str, old: bytes, new: bytes, tmp_path: Path
+) -> None:
     path = write_dicom(tmp_path)[0]
-    path.write_bytes(path.read_bytes().replace(b"0.5\\0.75", b"0.5\\wide"))
-    assert "PixelSpacing" in problem(tmp_path)
+    path.write_bytes(path.read_bytes().replace(old, new))
+    assert element in problem(tmp_path)
 
 
 def test_steps_within_one_percent_are_one_distance(tmp_path: Path) -> None:

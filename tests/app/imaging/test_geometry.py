@@ -130,6 +130,7 @@ def turned(grid: Grid, degrees: float) -> Grid:
 
 
 CUBE = make_grid((4, 64, 64), spacing_mm=(3.0, 0.5, 0.5))
+DIAGONAL_TURN = np.array([[2, -1, 2, 0], [2, 2, -1, 0], [-1, 2, 2, 0], [0, 0, 0, 3]]) / 3
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,7 @@ CUBE = make_grid((4, 64, 64), spacing_mm=(3.0, 0.5, 0.5))
         (turned(CUBE, 2), "rotated"),
         (turned(CUBE, 44), "rotated"),
         (turned(CUBE, 45), "rotated"),
+        (Grid(CUBE.shape, CUBE.affine @ DIAGONAL_TURN), "rotated"),
     ],
 )
 def test_what_would_need_interpolation_is_refused(grid: Grid, fragment: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from app.errors import ImagingError
 from app.imaging.reader import read_volume
@@ -182,6 +183,16 @@ def test_cut_off_files_are_refused(name: str, tmp_path: Path) -> None:
             read_volume(tmp_path / name)
 
 
+def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path: Path) -> None:
+    grid = make_grid((8, 40, 40))
+    write_volume(tmp_path / "x.nii.gz", make_volume(grid))
+    data = bytearray((tmp_path / "x.nii.gz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "x.nii.gz").write_bytes(data)
+    with pytest.raises(ImagingError, match="damaged"):
+        read_volume(tmp_path / "x.nii.gz")
+
+
 @pytest.mark.parametrize("name", ["x.nii", "x.nii.gz", "x.nrrd", "x.mha"])
 def test_empty_files_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
@@ -246,6 +257,18 @@ def test_a_metaimage_cannot_make_us_read_another_file(target: str, tmp_path: Pat
         )
         with pytest.raises(ImagingError, match="same folder"):
             read_volume(path)
+
+
+def test_two_dimensions_are_no_volume(tmp_path: Path) -> None:
+    image = SimpleITK.GetImageFromArray(hounsfield((4, 6)))
+    SimpleITK.WriteImage(image, str(tmp_path / "x.mha"))
+    assert header_problem(tmp_path / "x.mha").endswith("3 dimensions, got 2")
+
+
+def test_four_dimensions_of_metaimage_with_one_frame_are_a_volume(tmp_path: Path) -> None:
+    image = SimpleITK.JoinSeries([SimpleITK.GetImageFromArray(hounsfield((2, 3, 4)))])
+    SimpleITK.WriteImage(image, str(tmp_path / "x.mha"))
+    np.testing.assert_array_equal(read_volume(tmp_path / "x.mha").hu, hounsfield((2, 3, 4)))
 
 
 def test_several_values_per_voxel_are_no_image(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""Both sides of every limit of what a CT can be."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.errors import ImagingError
+from app.imaging.plausibility import (
+    check_grid,
+    check_kvp,
+    check_rescale,
+    check_shape,
+    check_spacing,
+    to_hounsfield,
+)
+from app.imaging.volume import Grid
+from tests.factories import make_grid
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad"),
+    [
+        (check_spacing, (0.1, 0.25, 10.0), (0.0999, 10.001, 0.0, -1.0, np.nan, np.inf)),
+        (check_kvp, (40.0, 120.0, 200.0), (39.9, 200.1, 0.0, -120.0, np.nan, np.inf)),
+        (lambda slope: check_rescale(slope, 0), (0.001, 1.0, 100.0), (0.0, 101.0, np.nan)),
+        (lambda offset: check_rescale(1, offset), (-32768.0, 0.0), (-32769.0, np.nan, np.inf)),
+        (check_shape, ((1, 1, 1), (2048, 1, 1)), ((0, 1, 1), (2049, 1, 1))),
+        (check_shape, ((512, 512, 2048),), ((513, 512, 2048),)),
+    ],
+)
+def test_limits(check: Callable[[Any], None], good: tuple[Any, ...], bad: tuple[Any, ...]) -> None:
+    for value in good:
+        check(value)
+    for value in bad:
+        with pytest.raises(ImagingError):
+            check(value)
+
+
+def turned(degrees: float) -> Grid:
+    angle = np.radians(degrees)
+    turn = np.eye(3)
+    turn[1:, 1:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return make_grid(directions=turn)
+
+
+@pytest.mark.parametrize("degrees", [0, 19.9, -19.9, 90, 180, 199])
+def test_axes_near_those_of_the_patient_are_accepted(degrees: float) -> None:
+    check_grid(turned(degrees))
+
+
+@pytest.mark.parametrize("degrees", [20.1, 45, 60, 120])
+def test_axes_between_those_of_the_patient_are_refused(degrees: float) -> None:
+    with pytest.raises(ImagingError, match="patient's axes"):
+        check_grid(turned(degrees))
+
+
+@pytest.mark.parametrize(("shear", "sound"), [(0.0009, True), (0.0011, False), (1.0, False)])
+def test_axes_stand_at_right_angles(shear: float, sound: bool) -> None:
+    directions = np.eye(3)
+    directions[:, 2] = [0, shear, np.sqrt(1 - shear**2)]
+    if sound:
+        check_grid(make_grid(directions=directions))
+    else:
+        with pytest.raises(ImagingError, match="shear"):
+            check_grid(make_grid(directions=directions))
+
+
+def test_far_positions_are_refused() -> None:
+    check_grid(make_grid(origin_mm=(0, 0, -10_000.0)))
+    with pytest.raises(ImagingError, match="10000 mm"):
+        check_grid(make_grid(origin_mm=(0, 0, -10_001.0)))
+
+
+def test_whole_units_are_not_copied() -> None:
+    hu = np.array([-1000, 0, 400], np.int16)
+    assert to_hounsfield(hu) is hu
+
+
+def test_the_ends_of_int16_are_kept() -> None:
+    values = np.array([-32768.4, 32767.4])
+    with pytest.raises(ImagingError):
+        to_hounsfield(values)
+    assert to_hounsfield(np.array([-32768.0, 32767.0])).tolist() == [-32768, 32767]
+
+
+@pytest.mark.parametrize(("span", "sound"), [(50, True), (49, False), (0, False)])
+def test_an_image_spans_tissue(span: int, sound: bool) -> None:
+    values = np.array([0, span], np.int32)
+    if sound:
+        assert to_hounsfield(values).dtype == np.int16
+    else:
+        with pytest.raises(ImagingError, match="spanning at least 50"):
+            to_hounsfield(values)
