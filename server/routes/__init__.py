@@ -1,1 +1,44 @@
-"""One module per noun of the wire."""
+"""One file for each noun of the wire."""
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from server.routes import (
+    activelearning,
+    auth,
+    batch,
+    datastore,
+    datastore_images,
+    datastore_labels,
+    health,
+    index,
+    infer,
+    info,
+    logs,
+    model,
+    quarantine,
+    scoring,
+    session,
+    train,
+)
+
+ALL_ROUTERS: Final[tuple[APIRouter, ...]] = (
+    info.router,
+    activelearning.router,
+    infer.router,
+    batch.router,
+    train.router,
+    scoring.router,
+    datastore.router,
+    datastore_images.router,
+    datastore_labels.router,
+    session.router,
+    model.router,
+    logs.router,
+    quarantine.router,
+    health.router,
+    auth.router,
+    index.router,
+)
+"""Routers in the order of the documentation."""

@@ -1,0 +1,48 @@
+"""The calcium table of a prediction: its scores and how sure the samples are of them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.calcium.labels import ARTERIES
+from app.calcium.risk import category_probabilities
+from app.store.tables import Json
+
+_PERCENTILES: Final = (5.0, 50.0, 95.0)
+
+_DIGITS: Final = 4
+"""Digits after the point; scores are not known better, and the table stays readable."""
+
+
+def calcium_table(scores: Json, agatston_samples: Sequence[Sequence[float]]) -> Json:
+    """Return the table of a prediction with the distribution of its stochastic samples.
+
+    Args:
+        scores: Scores of the label map, as ``CalciumScores.to_json`` gives them.
+        agatston_samples: Agatston score per sample and artery, shape (T, 4); may be empty.
+
+    Returns:
+        The scores, with ``distribution`` added when there are samples: median, 5th and 95th
+        percentile of the total and of each artery, and the share of samples in each risk
+        category.
+    """
+    samples = np.asarray(agatston_samples, np.float64)
+    if samples.size == 0:
+        return dict(scores)
+    total = samples.sum(axis=1)
+    distribution = {
+        "samples": len(samples),
+        **_spread(total),
+        "category_probabilities": category_probabilities(total),
+        "arteries": {name: _spread(samples[:, at]) for at, name in enumerate(ARTERIES)},
+    }
+    return {**scores, "distribution": distribution}
+
+
+def _spread(values: NDArray[np.float64]) -> dict[str, float]:
+    low, median, high = (
+        round(float(value), _DIGITS) for value in np.percentile(values, _PERCENTILES)
+    )
+    return {"median": median, "p5": low, "p95": high}

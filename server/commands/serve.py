@@ -1,0 +1,94 @@
+"""``caclabel serve``: the web process, and the worker processes that belong to it."""
+
+import argparse
+import logging
+import socket
+import tempfile
+from contextlib import suppress
+from importlib.metadata import version
+
+import uvicorn
+
+from app import images
+from app.errors import ConflictError
+from app.settings import Settings
+from server import logs
+from server.command_settings import add_data_arguments, settings_of
+from server.main import create_app
+from server.supervisor import worker_supervisors
+
+DESCRIPTION = "serve a folder of CT volumes to 3D Slicer, OHIF and scripts"
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the folders, the address and the number of workers."""
+    add_data_arguments(parser)
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: 8000)")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="worker processes to start (default: 1)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until the process is asked to stop."""
+    settings = settings_of(arguments)
+    with _listen(settings) as listener:
+        logs.put_aside_if_large(settings)
+        logs.write_to_file(settings)
+        # Uploads are spooled here: the disk of the data folder has room for volumes.
+        tempfile.tempdir = str(images.incoming_folder(settings))
+        _serve(settings, listener, worker_count=arguments.workers)
+    return 0
+
+
+def _serve(settings: Settings, listener: socket.socket, *, worker_count: int) -> None:
+    supervisors = worker_supervisors(settings, worker_count)
+    # The access log would hold image ids, and clients ask every few seconds.
+    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    for supervisor in supervisors:
+        supervisor.start()
+    print(_greeting(settings), flush=True)
+    try:
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+    finally:
+        for supervisor in supervisors:
+            supervisor.stop()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Take the port.
+
+    Raises:
+        ConflictError: If another program has it, or the address is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise ConflictError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror};"
+            " choose another with --host and --port"
+        ) from None
+    return listener
+
+
+def _greeting(settings: Settings) -> str:
+    # People cannot connect to "every address"; they can to the name of this machine.
+    host = socket.gethostname() if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    place = f"[{host}]" if ":" in host else host
+    studies = settings.studies or "no studies folder, uploads only"
+    return "\n".join(
+        (
+            f"caclabel {version('caclabel')} serves {studies}",
+            f"server address for 3D Slicer, OHIF and scripts: http://{place}:{settings.port}/",
+            f"log: {logs.log_file(settings)}; research use only; stop with Ctrl-C",
+        )
+    )

@@ -1,0 +1,80 @@
+"""One place that turns errors into answers: ``{"detail": "one sentence"}``, always JSON."""
+
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.errors import (
+    BusyError,
+    CacLabelError,
+    ConflictError,
+    InvalidInputError,
+    JobFailedError,
+    NotFoundError,
+    NotReadyError,
+)
+
+logger = logging.getLogger(__name__)
+
+_STATUS: Final[Mapping[type[CacLabelError], int]] = {
+    InvalidInputError: 422,
+    NotFoundError: 404,
+    ConflictError: 409,
+    BusyError: 429,
+    NotReadyError: 503,
+    JobFailedError: 500,
+}
+"""HTTP status of each branch of the error tree."""
+
+
+def add_error_handlers(application: FastAPI) -> None:
+    """Answer every error, the unforeseen ones included, with one sentence in ``detail``."""
+    application.add_exception_handler(CacLabelError, _answer_deliberate)
+    application.add_exception_handler(RequestValidationError, _answer_invalid)
+    application.add_exception_handler(HTTPException, _answer_http)
+    application.add_exception_handler(Exception, _answer_unforeseen)
+
+
+def status_of(error: CacLabelError) -> int:
+    """Return the HTTP status of an error: that of its nearest ancestor in the tree."""
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+
+
+def error_answer(status: int, sentence: str) -> JSONResponse:
+    """Build the answer for one sentence."""
+    return JSONResponse({"detail": sentence}, status_code=status)
+
+
+async def _answer_deliberate(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, CacLabelError):
+        raise error
+    return error_answer(status_of(error), str(error))
+
+
+async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    # The first part of the place is "query", "body" or "path"; people know the rest.
+    place = ".".join(str(part) for part in first["loc"][1:]) or "request"
+    return error_answer(422, f"{place}: {first['msg']}")
+
+
+async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    answer = error_answer(error.status_code, error.detail)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    log_id = secrets.token_hex(4)
+    logger.error("%s: %s %s", log_id, request.method, request.url.path, exc_info=error)
+    return error_answer(500, f"the server failed; its log says why under {log_id}")

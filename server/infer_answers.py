@@ -1,0 +1,112 @@
+"""Answers of ``/infer``: the mask, the calcium table, or both in one form."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from fastapi import Response
+from fastapi.responses import JSONResponse
+from pydantic import JsonValue
+
+from app import labels
+from app.calcium.labels import LABELS
+from app.errors import InvalidInputError
+from app.store.tables import Json
+from server.catalog import HUMAN_TAG, MODEL, PREDICTION_TAG
+from server.dependencies import Services
+from server.masks import MaskFormat, mask_name, read_mask_format, render_mask
+from server.multipart import file_headers, form_answer
+from server.options import Options, read_object, read_options
+from server.results import Result
+
+Output = Literal["all", "image", "json"]
+"""What a client wants back: the form of both, the mask alone, or the table alone."""
+
+_STORED_EXTENSION: Final = ".nrrd"
+
+_KEEP_OPTIONS: Final[Options] = {"save_label": False, "label_tag": PREDICTION_TAG}
+
+
+@dataclass(frozen=True)
+class InferWish:
+    """How a client wants its answer.
+
+    Attributes:
+        output: The parts of the answer.
+        mask: Format of the mask.
+        keep_as: Tag under which the prediction is kept as a label; empty: it is not kept.
+    """
+
+    output: Output
+    mask: MaskFormat
+    keep_as: str
+
+
+def read_wish(params: str, output: Output) -> InferWish:
+    """Read the form field ``params``; what is no known option is left out.
+
+    Raises:
+        InvalidInputError: If the field is no JSON object or an option cannot be read.
+    """
+    given = read_object(params, "params")
+    options = read_options(_KEEP_OPTIONS, given)
+    keep_as = prediction_tag(options["label_tag"]) if options["save_label"] else ""
+    return InferWish(output, read_mask_format(given), keep_as)
+
+
+def prediction_tag(wanted: JsonValue) -> str:
+    """Return the tag predictions are kept under.
+
+    Raises:
+        InvalidInputError: If it is the tag of the labels of people.
+    """
+    tag = str(wanted or PREDICTION_TAG)
+    if tag == HUMAN_TAG:
+        raise InvalidInputError(f"predictions cannot be saved as {tag!r}, the labels of people")
+    return tag
+
+
+def infer_answer(services: Services, result: Result, wish: InferWish, *, now: float) -> Response:
+    """Answer a prediction the way the client wants it."""
+    table = _params(result, wish.mask)
+    if wish.keep_as and result.image_id:
+        _keep(services, result, wish.keep_as, table, now)
+    if wish.output == "json":
+        return JSONResponse(table)
+    stored = services.files.path(result.sha256, _STORED_EXTENSION)
+    content, name = render_mask(stored, wish.mask), mask_name(wish.mask)
+    if wish.output == "image":
+        headers = file_headers(name)
+        return Response(content, media_type="application/octet-stream", headers=headers)
+    return form_answer(table, content, name)
+
+
+def _keep(services: Services, result: Result, tag: str, table: Json, now: float) -> None:
+    with services.database.writing() as session:
+        labels.keep_prediction(
+            session,
+            services.files,
+            image_id=result.image_id,
+            tag=tag,
+            sha256=result.sha256,
+            # The kept label map is the canonical one, whatever the client asked for.
+            info={"model": MODEL, "params": {**table, "label_names": dict(LABELS)}},
+            now=now,
+        )
+
+
+def _params(result: Result, mask: MaskFormat) -> Json:
+    latencies = {
+        "pre": 0.0,
+        "infer": round(result.infer_s, 3),
+        "invert": 0.0,
+        "post": 0.0,
+        "write": 0.0,
+        "total": round(result.total_s, 3),
+        "transform": {},
+    }
+    return {
+        "label_names": mask.label_names,
+        "latencies": latencies,
+        "centroids": {},
+        "calcium": result.calcium,
+    }

@@ -1,0 +1,63 @@
+"""The body of ``/info/``: the catalog, the state of the pool and of the training."""
+
+import math
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app import datastore, model_versions
+from app.calcium.labels import LABELS
+from app.settings import Settings
+from server import catalog
+from server.options import Options
+from server.schemas import DescriptionOut, InfoOut, ModelOut, StatsOut
+from strategies.registry import strategy_description, strategy_names
+
+
+def information(session: Session, settings: Settings) -> InfoOut:
+    """Describe this server.
+
+    There must be no key ``config`` at the top: 3D Slicer takes it for an old server.
+    """
+    stats = finite(model_versions.train_stats(session))
+    return InfoOut(
+        name="caclabel",
+        description="Active-learning annotation of coronary calcium CT (research use only)",
+        version=version("caclabel"),
+        # A list: OHIF appends to it.
+        labels=list(LABELS),
+        models=_models(session),
+        trainers={
+            catalog.MODEL: _described(catalog.TRAINER_DESCRIPTION, catalog.train_options(settings))
+        },
+        strategies={name: _described(strategy_description(name)) for name in strategy_names()},
+        scoring={name: _described(text) for name, text in catalog.SCORING_METHODS.items()},
+        train_stats={catalog.MODEL: stats},
+        datastore=StatsOut.model_validate(datastore.stats(session)),
+    )
+
+
+def finite(value: Any) -> Any:
+    """Leave out what is None, NaN or infinite; 3D Slicer calculates with what it finds."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items() if _is_telling(item)}
+    if isinstance(value, list):
+        return [finite(item) for item in value if _is_telling(item)]
+    return value
+
+
+def _is_telling(value: Any) -> bool:
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _models(session: Session) -> dict[str, ModelOut]:
+    """Offer the model once there is one; clients would only run into an error before."""
+    if model_versions.active(session) is None:
+        return {}
+    described = _described(catalog.MODEL_DESCRIPTION, catalog.INFER_OPTIONS)
+    return {catalog.MODEL: ModelOut(**described.model_dump(), labels=LABELS)}
+
+
+def _described(description: str, options: Options | None = None) -> DescriptionOut:
+    return DescriptionOut(description=description, config=dict(options) if options else None)

@@ -1,0 +1,68 @@
+"""The web application: routes, errors and what every request passes through."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from app.settings import Settings, load_settings
+from server.dependencies import Services, open_services
+from server.errors import add_error_handlers
+from server.middleware import SlashMiddleware, UploadLimitMiddleware
+from server.routes import ALL_ROUTERS
+
+DESCRIPTION = "Active-learning annotation server for coronary calcium CT; for research use only."
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the web application.
+
+    Args:
+        settings: Settings of the deployment; read from the environment when None.
+
+    Returns:
+        The application; its database is opened and migrated when it starts.
+    """
+    services = open_services(settings or load_settings())
+    application = FastAPI(
+        title="caclabel",
+        description=DESCRIPTION,
+        version=version("caclabel"),
+        lifespan=_lifespan,
+        # Swagger UI and ReDoc load from a CDN; `server.routes.index` has a page that does not.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Shell scripts send JSON without naming its type.
+        strict_content_type=False,
+    )
+    application.state.services = services
+    for router in ALL_ROUTERS:
+        application.include_router(router)
+    add_error_handlers(application)
+    _add_middleware(application, services.settings)
+    return application
+
+
+def _add_middleware(application: FastAPI, settings: Settings) -> None:
+    application.add_middleware(UploadLimitMiddleware, limit_mb=settings.upload_limit_mb)
+    application.add_middleware(SlashMiddleware)
+    if settings.cors_origins:
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Content-Disposition"],
+        )
+
+
+@asynccontextmanager
+async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
+    services: Services = application.state.services
+    services.settings.data.mkdir(parents=True, exist_ok=True)
+    services.database.migrate()
+    yield
+    services.database.close()

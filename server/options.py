@@ -1,0 +1,94 @@
+"""Options as clients send them: every value may come as text, and unknown keys are left out.
+
+3D Slicer and OHIF show options in tables of text fields, so that a number may arrive as a
+number, as text or as an empty text, and a choice as a text or as a list with it in front.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import JsonValue
+
+from app.errors import InvalidInputError
+
+Option = bool | int | float | str | list[str]
+"""Default of an option; a list holds the choices, its first item is the default."""
+
+Options = Mapping[str, Option]
+"""Declared options by name."""
+
+JsonObject = dict[str, JsonValue]
+"""A JSON object as a client sent it."""
+
+DEFAULT_CLIENT: Final = "unknown"
+"""Who did it when a client does not say who it is."""
+
+_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
+
+
+def read_options(declared: Options, given: Mapping[str, JsonValue]) -> JsonObject:
+    """Return a value for every declared option: the given one, else its default.
+
+    Raises:
+        InvalidInputError: If a value cannot be read as the kind of its default.
+    """
+    return {name: _read(name, default, given.get(name)) for name, default in declared.items()}
+
+
+def read_object(text: str, place: str) -> JsonObject:
+    """Read a JSON object from the text of a form field; an empty text is an empty object.
+
+    Raises:
+        InvalidInputError: If the text is not a JSON object.
+    """
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        raise InvalidInputError(f"{place}: expected a JSON object, got {text[:40]!r}") from None
+    if not isinstance(value, dict):
+        raise InvalidInputError(f"{place}: expected a JSON object, got {text[:40]!r}")
+    return value
+
+
+def client_of(given: Mapping[str, JsonValue]) -> str:
+    """Return who sent the options; clients that do not say are one."""
+    return str(given.get("client_id") or DEFAULT_CLIENT)
+
+
+def _read(name: str, default: Option, value: JsonValue) -> JsonValue:
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if value is None or value == "":
+        return default[0] if isinstance(default, list) else default
+    try:
+        return _convert(default, value)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"{name}: expected {_expected(default)}, got {value!r}") from None
+
+
+def _convert(default: Option, value: JsonValue) -> JsonValue:
+    """Read ``value`` as the kind of ``default``; ValueError if it is none."""
+    if isinstance(default, bool):
+        if (text := str(value).lower()) not in _BOOLEANS:
+            raise ValueError
+        return _BOOLEANS[text]
+    if isinstance(default, list):
+        if value not in default:
+            raise ValueError
+        return value
+    if isinstance(default, str):
+        return str(value)
+    number = float(str(value))
+    if isinstance(default, float):
+        return number
+    if not number.is_integer():
+        raise ValueError
+    return int(number)
+
+
+def _expected(default: Option) -> str:
+    if isinstance(default, list):
+        return f"one of {', '.join(default)}"
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    return kinds[type(default)]

@@ -1,0 +1,96 @@
+"""Getting a prediction for a client who waits: a stored one at once, else by a worker.
+
+Concurrency: asking and waiting use transactions of their own, because a worker sees a job
+only after it has been committed. Endpoints that come here must be ``def``: they block.
+"""
+
+import time
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app import images, inference, sessions
+from app.calcium_table import calcium_table
+from app.errors import InvalidInputError, JobFailedError
+from app.store.tables import JobRow, Json, PredictionRow
+from server.dependencies import Services
+
+
+@dataclass(frozen=True)
+class Result:
+    """A prediction as an answer needs it.
+
+    Attributes:
+        image_id: The image of the pool; empty for the image of a session.
+        sha256: Name of the canonical label map in the file store.
+        calcium: Calcium table with the distribution of the samples.
+        infer_s: Seconds the network took, perhaps long ago.
+        total_s: Seconds this request took.
+    """
+
+    image_id: str
+    sha256: str
+    calcium: Json
+    infer_s: float
+    total_s: float
+
+
+def predict(services: Services, *, image_id: str, session_id: str, now: float) -> Result:
+    """Return the prediction of a session's image, else of an image of the pool.
+
+    Raises:
+        InvalidInputError: If neither was named.
+        NotFoundError: If there is no such session or image.
+        NotReadyError: If there is no model yet, or no worker answered in time.
+        JobFailedError: If the image could not be predicted.
+    """
+    started = time.monotonic()
+    if session_id:
+        found = _of_session(services, session_id, now)
+    elif image_id:
+        found = _of_image(services, image_id, now)
+    else:
+        raise InvalidInputError("name an image or a session, or send an image as file")
+    sha256, scores, samples, seconds = found
+    table = calcium_table(scores, samples)
+    of_pool = "" if session_id else image_id
+    return Result(of_pool, sha256, table, seconds, time.monotonic() - started)
+
+
+_Found = tuple[str, Json, list[list[float]], float]
+
+
+def _of_session(services: Services, session_id: str, now: float) -> _Found:
+    with services.database.writing() as session:
+        sessions.touch(session, session_id, now=now)
+        job = inference.request_prediction(session, session_id=session_id, now=now)
+    result = _wait(services, job).result
+    return result["sha256"], result["scores"], result["agatston_samples"], result["seconds"]
+
+
+def _of_image(services: Services, image_id: str, now: float) -> _Found:
+    with services.database.reading() as session:
+        images.get_image(session, image_id)
+        stored = inference.find_prediction(session, image_id)
+    if stored is not None:
+        return _row(stored)
+    with services.database.writing() as session:
+        job = inference.request_prediction(session, image_id=image_id, now=now)
+    prediction_id = _wait(services, job).result["prediction_id"]
+    with services.database.reading() as session:
+        return _row(_prediction(session, prediction_id))
+
+
+def _prediction(session: Session, prediction_id: int) -> PredictionRow:
+    row = session.get(PredictionRow, prediction_id)
+    if row is None:
+        raise JobFailedError("the prediction was removed before it could be answered; try again")
+    return row
+
+
+def _wait(services: Services, job: JobRow) -> JobRow:
+    return inference.wait_for(services.database, job.id, services.settings.infer_timeout_s)
+
+
+def _row(row: PredictionRow) -> _Found:
+    return row.sha256, row.scores, row.agatston_samples, row.seconds

@@ -1,0 +1,34 @@
+"""``/datastore/``: the pool as a whole, and downloads of everything that is labeled."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from app import datastore
+from app.store.tables import Json
+from server import downloads
+from server.dependencies import FilesDep, ReadSession, SettingsDep
+from server.schemas import StatsOut, TrainPairOut
+
+router = APIRouter(prefix="/datastore", tags=["datastore"])
+
+
+@router.get("", response_model=None)
+def read_datastore(
+    session: ReadSession, output: Literal["stats", "all", "train"] = "stats"
+) -> StatsOut | Json | list[TrainPairOut]:
+    """Count the images and labels, or list them."""
+    if output == "all":
+        return datastore.overview(session)
+    if output == "train":
+        return [TrainPairOut.model_validate(pair) for pair in datastore.train_list(session)]
+    return StatsOut.model_validate(datastore.stats(session))
+
+
+@router.get("/dataset", response_class=FileResponse)
+def download_dataset(
+    session: ReadSession, files: FilesDep, settings: SettingsDep, limit_cases: int | None = None
+) -> FileResponse:
+    """Download the labeled images with their labels as a zip file."""
+    return downloads.dataset_answer(session, files, settings, limit_cases)

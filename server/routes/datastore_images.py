@@ -1,0 +1,69 @@
+"""``/datastore/image``: images of the pool."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, UploadFile
+from fastapi.responses import FileResponse
+
+from app import datastore, images
+from app.store.tables import Json
+from server import downloads, submissions
+from server.dependencies import FilesDep, Now, ReadSession, ServicesDep, SettingsDep, WriteSession
+from server.options import DEFAULT_CLIENT, client_of, read_object
+from server.schemas import ImageOut
+
+router = APIRouter(prefix="/datastore", tags=["datastore: images"])
+
+
+@router.put("")
+@router.put("/image")
+def add_image(
+    services: ServicesDep,
+    now: Now,
+    file: UploadFile,
+    image: str = "",
+    params: Annotated[str, Form()] = "{}",
+) -> ImageOut:
+    """Take an uploaded volume into the pool; the id is the file name unless one is given."""
+    given = read_object(params, "params")
+    row = submissions.add_image(services, image, file, params=given, now=now)
+    return ImageOut(image=row.id)
+
+
+@router.delete("")
+@router.delete("/image")
+def remove_image(session: WriteSession, now: Now, id: str) -> Json:
+    """Take an image out of the pool; its file and labels are kept."""
+    images.remove_image(session, id, actor=DEFAULT_CLIENT, now=now)
+    return {}
+
+
+@router.get("/image", response_class=FileResponse)
+def download_image(
+    session: WriteSession, files: FilesDep, settings: SettingsDep, image: str
+) -> FileResponse:
+    """Download the image as one file."""
+    return downloads.image_answer(session, files, settings, image)
+
+
+@router.head("/image")
+def check_image(
+    session: WriteSession, files: FilesDep, settings: SettingsDep, image: str, check_sum: str = ""
+) -> None:
+    """Tell whether the image is there (and has the checksum ``SHA256:<hex>``)."""
+    downloads.check_image(session, files, settings, image, check_sum)
+
+
+@router.get("/image/info")
+def read_image_info(session: ReadSession, image: str) -> Json:
+    """Return what is kept with an image."""
+    return datastore.image_info(images.get_image(session, image))
+
+
+@router.put("/image/info")
+def update_image_info(
+    session: WriteSession, now: Now, image: str, info: Annotated[str, Form()] = "{}"
+) -> None:
+    """Merge a JSON object into what is kept with an image."""
+    given = read_object(info, "info")
+    images.update_image_info(session, image, given, actor=client_of(given), now=now)

@@ -1,0 +1,73 @@
+"""``/datastore/label``: labels of images, in versions and under tags."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, UploadFile
+from fastapi.responses import FileResponse
+
+from app import labels
+from app.store.tables import Json
+from server import downloads, submissions
+from server.dependencies import FilesDep, Now, ReadSession, ServicesDep, WriteSession
+from server.options import DEFAULT_CLIENT, client_of, read_object
+from server.schemas import LabelOut
+
+router = APIRouter(prefix="/datastore", tags=["datastore: labels"])
+
+
+@router.put("/label")
+def save_label(
+    services: ServicesDep,
+    now: Now,
+    image: str,
+    label: UploadFile,
+    tag: str = "",
+    params: Annotated[str, Form()] = "{}",
+) -> LabelOut:
+    """Submit a label; without a tag it is final and takes its image out of the pool."""
+    given = read_object(params, "params")
+    submissions.submit(services, image, label, tag=tag or "final", params=given, now=now)
+    return LabelOut(image=image, label=image)
+
+
+@router.get("/label", response_class=FileResponse)
+def download_label(session: ReadSession, files: FilesDep, label: str, tag: str) -> FileResponse:
+    """Download the newest version of a label, with canonical names and values."""
+    return downloads.label_answer(session, files, label, tag)
+
+
+@router.head("/label")
+def check_label(session: ReadSession, image: str, tag: str) -> None:
+    """Tell whether an image has a label."""
+    labels.current_label(session, image, tag)
+
+
+@router.delete("/label")
+def remove_label(session: WriteSession, now: Now, id: str, tag: str) -> Json:
+    """Hide every version of a label; nothing happens when there is none."""
+    labels.delete_label(session, id, tag, actor=DEFAULT_CLIENT, now=now)
+    return {}
+
+
+@router.get("/label/info")
+def read_label_info(session: ReadSession, label: str, tag: str) -> Json:
+    """Return what is kept with a label."""
+    return labels.current_label(session, label, tag).info
+
+
+@router.put("/label/info")
+def replace_label_info(
+    session: WriteSession, now: Now, label: str, tag: str, info: Annotated[str, Form()] = "{}"
+) -> None:
+    """Merge a JSON object into what is kept with a label."""
+    given = read_object(info, "info")
+    labels.update_label_info(session, label, tag, given, actor=client_of(given), now=now)
+
+
+@router.put("/updatelabelinfo")
+def review_label(
+    session: WriteSession, now: Now, label: str, tag: str, params: Annotated[str, Form()] = "{}"
+) -> None:
+    """Keep what a reviewer says about a label, as the reviewer module of 3D Slicer sends it."""
+    given = read_object(params, "params")
+    labels.update_label_info(session, label, tag, given, actor=client_of(given), now=now)

@@ -1,0 +1,49 @@
+"""``/train/``: starting, watching and stopping the training."""
+
+from fastapi import APIRouter
+from pydantic import JsonValue
+
+from server import tasks, training
+from server.catalog import ModelName
+from server.dependencies import Now, ReadSession, ServicesDep, SettingsDep, WriteSession
+from server.options import JsonObject
+from server.schemas import TaskOut
+
+router = APIRouter(prefix="/train", tags=["train"])
+
+
+@router.get("")
+def train_status(
+    session: ReadSession, all: bool = False, check_if_running: bool = False
+) -> TaskOut | list[TaskOut]:
+    """Return the latest training, all of them, or the running one (404 when none runs)."""
+    return tasks.status_answer(session, "train", every=all, running=check_if_running)
+
+
+@router.post("/{model}")
+def train(
+    services: ServicesDep,
+    now: Now,
+    model: ModelName,
+    options: JsonObject | None = None,
+    run_sync: bool = False,
+    enqueue: bool = False,
+) -> TaskOut | dict[str, JsonValue]:
+    """Start a training; 429 when one runs, unless it may wait for its turn."""
+    request = training.train_request(services.settings, model, options or {})
+    start = training.starter(services.settings, request, now=now, enqueue=enqueue)
+    return tasks.started(services, start, wait=run_sync)
+
+
+@router.post("")
+def train_all(
+    session: WriteSession, settings: SettingsDep, now: Now, options: JsonObject | None = None
+) -> dict[str, JsonValue]:
+    """Start the training of every trainer there is, as OHIF does."""
+    return training.start_every(session, settings, options or {}, now=now)
+
+
+@router.delete("")
+def train_stop(session: WriteSession, now: Now) -> TaskOut | None:
+    """Stop the running training; null when none runs."""
+    return tasks.stop_task(session, "train", now=now)

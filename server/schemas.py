@@ -1,0 +1,159 @@
+"""Shapes of the answers. Fields that have nothing to say are left out."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from server.options import Option
+
+
+class Answer(BaseModel):
+    """Base of the answers; a field that is None is left out."""
+
+    model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
+class DescriptionOut(Answer):
+    """Something a client can choose, with the options it can set."""
+
+    description: str
+    config: dict[str, Option] | None = None
+
+
+class ModelOut(DescriptionOut):
+    """A model that can predict."""
+
+    type: str = "segmentation"
+    labels: dict[str, int]
+    dimension: int = 3
+
+
+class StatsOut(Answer):
+    """How far the pool is labeled."""
+
+    total: int
+    completed: int
+    label_tags: dict[str, int]
+
+
+class InfoOut(Answer):
+    """What this server offers; the clients build their panels from it."""
+
+    name: str
+    description: str
+    version: str
+    labels: list[str]
+    models: dict[str, ModelOut]
+    trainers: dict[str, DescriptionOut]
+    strategies: dict[str, DescriptionOut]
+    scoring: dict[str, DescriptionOut]
+    train_stats: dict[str, dict[str, Any]]
+    datastore: StatsOut
+
+
+class SampleOut(BaseModel):
+    """The image a client should label next."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    weight: float
+    name: str
+    ts: int
+    checksum: str | None = None
+
+
+class TaskOut(Answer):
+    """A job as clients see it."""
+
+    id: str
+    status: str = Field(description="RUNNING, DONE, ERROR or STOPPED")
+    request: dict[str, Any]
+    start_ts: str
+    end_ts: str | None = None
+    details: list[str]
+    progress: float
+
+
+class ImageOut(Answer):
+    """The id of an image."""
+
+    image: str
+
+
+class LabelOut(Answer):
+    """The ids of a label and its image, which are the same."""
+
+    image: str
+    label: str
+
+
+class SessionInfoOut(Answer):
+    """A temporary image; its path is a name within the server's own folder."""
+
+    name: str
+    path: str
+    image: str
+    meta: dict[str, Any] = {}
+    create_ts: int
+    last_access_ts: int
+    expiry: int
+
+
+class SessionOut(Answer):
+    """A new temporary image."""
+
+    session_id: str
+    session_info: SessionInfoOut
+
+
+class ModelVersionOut(Answer):
+    """The weights that answer now."""
+
+    checksum: str
+    modified_time: int
+    version: int
+    label_count: int
+    train_stats: dict[str, Any]
+    card: dict[str, Any]
+
+
+class QuarantineOut(Answer):
+    """A file or folder that could not be trusted, with the reason."""
+
+    path: str
+    problem: str
+    seen_at: float
+
+
+class WorkerOut(Answer):
+    """A worker process and the age of its last sign of life."""
+
+    id: str
+    is_alive: bool
+    seen_at: float
+
+
+class HealthOut(Answer):
+    """Whether the parts of the server are up."""
+
+    status: str
+    version: str
+    workers: list[WorkerOut]
+
+
+class AuthOut(Answer):
+    """Whether clients have to log in."""
+
+    enabled: bool
+
+
+class TrainPairOut(Answer):
+    """A labeled image and its label, as names within the pool."""
+
+    image: str
+    label: str

@@ -1,0 +1,52 @@
+"""Taking in what annotators send, in a transaction that begins after the upload has come."""
+
+from fastapi import UploadFile
+
+from app import images, labels
+from app.store.tables import ImageRow, LabelRow
+from server.dependencies import Services
+from server.options import JsonObject, client_of
+from server.uploads import bare_name, received
+
+
+def submit(
+    services: Services,
+    image_id: str,
+    upload: UploadFile,
+    *,
+    tag: str,
+    params: JsonObject,
+    now: float,
+) -> LabelRow:
+    """Check a label against its image and keep it."""
+    content = upload.file.read()
+    with services.database.writing() as session:
+        return labels.submit_label(
+            session,
+            services.files,
+            services.settings,
+            image_id=image_id,
+            tag=tag,
+            content=content,
+            file_name=bare_name(upload),
+            params=params,
+            annotator=client_of(params),
+            now=now,
+        )
+
+
+def add_image(
+    services: Services, image_id: str, upload: UploadFile, *, params: JsonObject, now: float
+) -> ImageRow:
+    """Check a volume, then take it into the pool."""
+    with received(services.settings, [upload]) as [file], services.database.writing() as session:
+        return images.register_upload(
+            session,
+            services.files,
+            services.settings,
+            path=file.path,
+            image_id=image_id or None,
+            name=file.name,
+            info=params,
+            now=now,
+        )

@@ -1,0 +1,43 @@
+"""Files that clients send, on disk under their own safe names."""
+
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from fastapi import UploadFile
+
+from app import images
+from app.sessions import UploadedFile
+from app.settings import Settings
+
+_CHUNK_BYTES: Final = 1 << 20
+
+_SEPARATORS: Final = re.compile(r"[/\\]")
+"""Separators of folders; clients send the whole path of the file on their own machine."""
+
+
+def bare_name(upload: UploadFile) -> str:
+    """Return the file's name without the folders of the client's machine."""
+    return _SEPARATORS.split(upload.filename or "")[-1]
+
+
+@contextmanager
+def received(settings: Settings, uploads: Sequence[UploadFile]) -> Iterator[list[UploadedFile]]:
+    """Write uploads to files that are gone after the block, unless it has moved them."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(_received(settings, upload)) for upload in uploads]
+
+
+@contextmanager
+def _received(settings: Settings, upload: UploadFile) -> Iterator[UploadedFile]:
+    name = bare_name(upload)
+    path = images.incoming_folder(settings) / secrets.token_hex(8)
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(upload.file, file, _CHUNK_BYTES)
+        yield UploadedFile(name, path)
+    finally:
+        path.unlink(missing_ok=True)
