@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 _LIMITS_SD: Final = 1.96
 """Standard deviations that hold 95 % of a normal distribution on both sides."""
 
+_SMALLEST_SPREAD: Final = 1e-12
+"""Variance of measurements between 0 and 1 below which only rounding errors are left."""
+
 
 @dataclass(frozen=True)
 class BlandAltman:
@@ -36,7 +39,8 @@ def icc_2_1(first: ArrayLike, second: ArrayLike) -> float:
 
     Returns:
         At most 1. Exactly 1 when all measurements are the same number, where the formula is
-        0 / 0 (two empty reports agree); 0 when each rater is constant but they differ.
+        0 / 0 (two empty reports agree); 0 when each rater is constant but they differ; -1 for
+        two images in opposite order, where it is divided by 0.
 
     Raises:
         ValueError: If there are fewer than two pairs, or a value is not finite.
@@ -56,7 +60,7 @@ def icc_2_1(first: ArrayLike, second: ArrayLike) -> float:
     residual = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     error = float((residual**2).sum()) / ((images - 1) * (raters - 1))
     spread = between_images + (raters - 1) * error + raters * (between_raters - error) / images
-    return float((between_images - error) / spread)
+    return float((between_images - error) / spread) if spread > _SMALLEST_SPREAD else -1.0
 
 
 def weighted_kappa(

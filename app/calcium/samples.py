@@ -57,7 +57,7 @@ def agatston_samples(
     sample, voxel = np.nonzero(artery)
     weights = voxel_weights(
         values[voxel],
-        sample * hu.shape[0] + voxels[0][voxel],
+        voxels[0][voxel],
         _pairs_in_samples(voxel_pairs(voxels, connectivity(chosen)), artery > 0),
         rule=chosen,
         spacing_mm=spacing_mm,

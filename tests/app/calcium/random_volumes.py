@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 _SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7))
 _HU = st.sampled_from([-1024, 40, 129, 130, 131, 199, 200, 299, 300, 399, 400, 1200])
-_LABELS = st.sampled_from([0, 0, 1, 2, 3, 4, 6])
+_LABELS = st.sampled_from([0, 0, 1, 2, 3, 4, 5, 8])
 _SPACING_MM = st.tuples(
     st.sampled_from([0.7, 1.5, 3.0, 5.0]),
     st.sampled_from([0.25, 0.4, 0.5, 0.7]),

@@ -102,9 +102,9 @@ def test_a_speck_below_the_minimum_size_counts_in_no_score() -> None:
     assert (total.agatston, total.volume_mm3, total.mass_mg, total.lesions) == (0, 0, 0, 0)
 
 
-def test_regions_and_background_do_not_count() -> None:
-    hu, labels = volume_of(*(Block(1, (4, 8), (4, 8), 500, label=label) for label in (0, 5, 8)))
-    scores = calcium_scores(hu, labels, spacing_mm=SPACING_MM, kvp=120)
+@pytest.mark.parametrize("label", [0, 5, 6, 7, 8])
+def test_regions_and_background_do_not_count(label: int) -> None:
+    scores = score(Block(1, (4, 8), (4, 8), 500, label=label))
     assert (scores.total.agatston, scores.risk_category, scores.cac_drs) == (0, "0", "A0/N0")
 
 
