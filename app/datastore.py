@@ -56,7 +56,7 @@ def stats(session: Session) -> DatastoreStats:
         .where(LabelRow.deleted_at.is_(None), ImageRow.missing_since.is_(None))
         .group_by(LabelRow.tag)
     )
-    label_tags = dict(session.execute(by_tag).tuples().all())
+    label_tags = dict(session.execute(by_tag).all())
     return DatastoreStats(session.scalar(present) or 0, label_tags.get(FINAL_TAG, 0), label_tags)
 
 
@@ -108,7 +108,7 @@ def labeled_images(session: Session, limit: int | None = None) -> list[LabeledIm
         .order_by(ImageRow.registered_at, ImageRow.id)
         .limit(limit)
     )
-    return [LabeledImage(image, label) for image, label in session.execute(wanted).tuples()]
+    return [LabeledImage(image, label) for image, label in session.execute(wanted)]
 
 
 def train_list(session: Session) -> list[dict[str, str]]:
@@ -146,7 +146,7 @@ def dataset_zip(
 def _image_facts(session: Session) -> Iterable[tuple[str, str, Json, float]]:
     wanted = select(ImageRow.id, ImageRow.name, ImageRow.info, ImageRow.registered_at)
     present = wanted.where(ImageRow.missing_since.is_(None))
-    return session.execute(present.order_by(ImageRow.registered_at, ImageRow.id)).tuples()
+    return session.execute(present.order_by(ImageRow.registered_at, ImageRow.id))
 
 
 def _image_info(info: Json, name: str, registered_at: float) -> Json:
@@ -158,12 +158,12 @@ def _image_info(info: Json, name: str, registered_at: float) -> Json:
 def _served(session: Session) -> Iterable[tuple[str, str, str, float]]:
     newest = select(func.max(LeaseRow.id)).group_by(LeaseRow.image_id, LeaseRow.strategy)
     wanted = select(LeaseRow.image_id, LeaseRow.strategy, LeaseRow.client_id, LeaseRow.served_at)
-    return session.execute(wanted.where(LeaseRow.id.in_(newest))).tuples()
+    return session.execute(wanted.where(LeaseRow.id.in_(newest)))
 
 
 def _current_labels(session: Session) -> Iterable[tuple[str, str, Json]]:
     wanted = select(LabelRow.image_id, LabelRow.tag, LabelRow.info)
-    return session.execute(wanted.where(LabelRow.id.in_(_newest()))).tuples()
+    return session.execute(wanted.where(LabelRow.id.in_(_newest())))
 
 
 def _newest() -> Select[int | None]:

@@ -236,7 +236,7 @@ def _forget_healed(scan: _Scan, findings: list[Finding], problems: list[str]) ->
         good = set(
             session.execute(
                 select(ImageRow.path, ImageRow.series_uid).where(ImageRow.missing_since.is_(None))
-            ).tuples()
+            )
         )
     suspects = {
         _quarantine_path(scan, finding) for finding in findings if _place(scan, finding) not in good

@@ -135,7 +135,7 @@ def _images(database: Database) -> dict[str, str]:
     with database.reading() as session:
         return {
             split_extension(path, IMAGE_EXTENSIONS)[0]: image_id
-            for path, image_id in session.execute(wanted).tuples()
+            for path, image_id in session.execute(wanted)
             if "/" not in path
         }
 
@@ -143,7 +143,7 @@ def _images(database: Database) -> dict[str, str]:
 def _known_labels(database: Database) -> set[tuple[str, str]]:
     with database.reading() as session:
         wanted = select(LabelRow.image_id, LabelRow.tag).distinct()
-        return set(session.execute(wanted).tuples())
+        return set(session.execute(wanted))
 
 
 def _import(database: Database, files: FileStore, image_id: str, found: _Found, now: float) -> None:
