@@ -13,7 +13,7 @@ from app.calcium.agreement import icc_2_1, mean_absolute_error, volume_f1, weigh
 from app.calcium.risk import RISK_CATEGORIES, risk_category
 from app.calcium.score import calcium_scores
 from app.errors import NotFoundError
-from app.labels import labeled_images
+from app.intake.pool import current_labels
 from app.predictions import Prediction, predict
 from app.recipes import calcium
 from app.settings import Settings
@@ -108,7 +108,7 @@ def _dice(context: WorkContext) -> Units:
     """Compare the submitted label with the stored prediction, image by image."""
     result: Json = {}
     with context.database.reading() as session:
-        pairs = labeled_images(session)
+        pairs = current_labels(session)
     for done, (label, image_row) in enumerate(pairs):
         context.turns.give_way()
         found = _image_dice(context, label, image_row)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app import audit, jobs
 from app.errors import NotFoundError
+from app.intake.pool import is_available
 from app.store.tables import ImageRow, JobRow, Json, ModelVersionRow, PredictionRow
 
 SCORE_CHUNK = 32
@@ -75,10 +76,10 @@ def request_scoring(session: Session, *, now: float) -> list[JobRow]:
 def coverage(session: Session) -> tuple[int, int]:
     """Count the images that the active model version has scored, and all images."""
     version = active(session)
-    images = session.scalars(select(ImageRow.id).where(ImageRow.missing_since.is_(None))).all()
+    images = session.scalar(select(func.count()).select_from(ImageRow).where(is_available())) or 0
     if version is None:
-        return 0, len(images)
-    return len(images) - len(_unscored(session, version.id)), len(images)
+        return 0, images
+    return images - len(_unscored(session, version.id)), images
 
 
 def train_stats(session: Session) -> Json:
@@ -99,7 +100,5 @@ def train_stats(session: Session) -> Json:
 
 def _unscored(session: Session, version_id: int) -> Sequence[str]:
     scored = select(PredictionRow.image_id).where(PredictionRow.model_version_id == version_id)
-    unscored = select(ImageRow.id).where(
-        ImageRow.missing_since.is_(None), ImageRow.id.not_in(scored)
-    )
+    unscored = select(ImageRow.id).where(is_available(), ImageRow.id.not_in(scored))
     return session.scalars(unscored.order_by(ImageRow.id)).all()

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 from app import images, jobs
@@ -12,21 +13,16 @@ logger = logging.getLogger(__name__)
 
 
 def scan(context: WorkContext, job: JobRow) -> Units:
-    """Register what is new in the studies folder, and quarantine what cannot be trusted."""
+    """Register what is new in the studies folder, one image a unit."""
+    del job
     yield Progress(0.0, "looking at the studies folder")
-    report = images.scan_studies(
-        context.database,
-        context.settings,
-        now=context.clock,
-        on_progress=lambda fraction: context.report(job.id, Progress(fraction)),
-        should_stop=context.stop_check(job.id),
-    )
-    return {
-        "registered": report.registered,
-        "quarantined": report.quarantined,
-        "missing": report.missing,
-        "unchanged": report.unchanged,
-    }
+    steps = images.scan_steps(context.database, context.settings, now=context.clock)
+    while True:
+        try:
+            fraction = next(steps)
+        except StopIteration as end:
+            return asdict(end.value)
+        yield Progress(fraction)
 
 
 def request_scan_if_changed(context: WorkContext) -> None:

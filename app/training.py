@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import jobs, model_versions
 from app.arrays import load_image, load_label
 from app.errors import InvalidInputError, NotReadyError
 from app.evaluation import Agreement, EvaluationCase, judge
+from app.intake.pool import current_labels
 from app.predictions import checkpoint_path, load_predictor
 from app.recipes import calcium
 from app.store.files import write_durably
@@ -28,9 +29,6 @@ from models.checkpoint import JsonValue
 from models.trainer import EpochReport, Trainer
 
 logger = logging.getLogger(__name__)
-
-TRAINING_TAG: Final = "final"
-"""Only labels that a person submitted as final teach; drafts and predictions do not."""
 
 _HASH_BUCKETS: Final = 100
 """A patient falls into one of so many buckets by hash; the lowest are for validation."""
@@ -83,34 +81,13 @@ def train(context: WorkContext, job: JobRow) -> Units:
     }
 
 
-def current_labels(session: Session, tag: str) -> Sequence[tuple[LabelRow, ImageRow]]:
-    """Return the newest label of each image under a tag, with the image."""
-    newest = (
-        select(LabelRow.image_id, func.max(LabelRow.version).label("version"))
-        .where(LabelRow.tag == tag, LabelRow.deleted_at.is_(None))
-        .group_by(LabelRow.image_id)
-        .subquery()
-    )
-    rows = (
-        select(LabelRow, ImageRow)
-        .join(ImageRow, ImageRow.id == LabelRow.image_id)
-        .join(
-            newest,
-            (newest.c.image_id == LabelRow.image_id) & (newest.c.version == LabelRow.version),
-        )
-        .where(LabelRow.tag == tag, ImageRow.missing_since.is_(None))
-        .order_by(LabelRow.id)
-    )
-    return [(label, image) for label, image in session.execute(rows)]
-
-
 def choose_labels(session: Session, *, validation_percent: int, at_least: int) -> Snapshot:
     """Split the current labels by patient.
 
     Raises:
         NotReadyError: If there are too few labels, or none outside the validation patients.
     """
-    pairs = current_labels(session, TRAINING_TAG)
+    pairs = current_labels(session)
     if len(pairs) < at_least:
         raise NotReadyError(
             f"training needs at least {at_least} labeled images, there are {len(pairs)}"

@@ -4,15 +4,18 @@ Run as a module with the data folder as argument; killed and started again by te
 """
 
 import sys
+import time
 from pathlib import Path
 
+from app.job_bench import JobBench, hand_over, hand_over_forgotten
 from app.settings import load_settings
 from app.store.database import Database
 from app.store.files import FileStore
 from app.store.tables import JobRow
 from app.work import Progress, Units, WorkContext
-from app.worker import JobBench, hand_over, hand_over_forgotten
 from app.workflows import JobEngine
+
+_POLL_S = 0.05
 
 
 def count(context: WorkContext, job: JobRow) -> Units:
@@ -42,6 +45,7 @@ def main(data: Path) -> None:
     hand_over_forgotten(context, engine)
     while True:
         hand_over(context, engine)
+        time.sleep(_POLL_S)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from app import jobs
+from app.errors import ConflictError
 from app.settings import load_settings
 from app.store.database import Database
 from app.store.tables import JobRow, Json
+from app.worker_lock import WorkerLock
 
 _LONGEST_WAIT_S = 60.0
+_POLL_S = 0.05
 
 
 @contextmanager
@@ -48,17 +51,18 @@ def ended(database: Database, job_id: str) -> JobRow:
             job = jobs.get_job(session, job_id)
         if job.status not in jobs.OPEN:
             return job
+        # A poll with an end, not a bet on how long something takes.
+        time.sleep(_POLL_S)
     raise AssertionError(f"job is still {job.status}: {job.details}")
 
 
 def test_killed_job_goes_on_after_its_last_unit(database: Database, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     job_id = ask(database, {"units": 6, "waits_at": 3})
-    with worker(tmp_path) as process:
-        # Opening the gate for writing returns when the worker waits at it, in unit 3.
-        with (tmp_path / "gate").open("w"):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+    # Opening the gate for writing returns when the worker waits at it, in unit 3.
+    with worker(tmp_path) as process, (tmp_path / "gate").open("w"):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     with worker(tmp_path):
         job = ended(database, job_id)
     assert job.status == "done"
@@ -97,9 +101,6 @@ def test_stopped_job_ends_as_canceled(database: Database, tmp_path: Path) -> Non
 
 
 def test_worker_name_is_held_by_one_process_only(tmp_path: Path) -> None:
-    from app.errors import ConflictError
-    from app.worker import WorkerLock
-
     with WorkerLock(tmp_path, "worker-0"), pytest.raises(ConflictError, match="worker-0"):
         WorkerLock(tmp_path, "worker-0")
     with WorkerLock(tmp_path, "worker-0"):

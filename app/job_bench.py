@@ -1,0 +1,150 @@
+"""Running jobs unit by unit, and handing them from their rows to the job engine.
+
+Concurrency: the engine's threads call ``JobBench``, a job never in two threads at once;
+``JobBench._lock`` guards the table of started jobs. The hand-over functions belong to the
+worker's main thread.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Protocol
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.errors import CacLabelError
+from app.store.tables import JobRow, WorkerRow
+from app.work import StoppedError, Units, Work, WorkContext, next_unit
+
+logger = logging.getLogger(__name__)
+
+_DEAD_AFTER_S = 60.0
+"""A worker without a sign of life for so long is dead; others take over its jobs."""
+
+
+class JobBench:
+    """The jobs this process has started, each with its generator; runs their units."""
+
+    def __init__(self, context: WorkContext, kinds: Mapping[str, Work]) -> None:
+        """Start with an empty bench."""
+        self._context = context
+        self._kinds = kinds
+        self._lock = threading.Lock()
+        self._started: dict[str, Units] = {}
+
+    def begin(self, job_id: str) -> bool:
+        """Note that the job runs here; False when it has ended already."""
+        settings, now = self._context.settings, self._context.clock()
+        with self._context.database.writing() as session:
+            return jobs.start(session, job_id, settings.worker_id, now=now)
+
+    def advance(self, job_id: str) -> bool:
+        """Run one unit of the job and note it; False when the job has ended."""
+        try:
+            return self._advance(job_id)
+        except StoppedError:
+            self._finish(job_id, "canceled", ["stopped on request"])
+        except CacLabelError as error:
+            self._finish(job_id, "failed", [str(error)])
+        # A job must end with a reason whatever happened in it, and the worker go on.
+        except Exception as error:
+            logger.exception("job %s failed", job_id)
+            self._finish(job_id, "failed", [f"{type(error).__name__}: {error}"])
+        return False
+
+    def _advance(self, job_id: str) -> bool:
+        work = self._work(job_id)
+        if work is None:
+            return False
+        progress, result = next_unit(work)
+        if progress is not None:
+            self._context.report(job_id, progress)
+            return True
+        self._forget(job_id)
+        with self._context.database.writing() as session:
+            now = self._context.clock()
+            jobs.finish(session, job_id, "done", ["done"], now=now, result=result)
+        return False
+
+    def _work(self, job_id: str) -> Units | None:
+        """Return the job's generator, made anew after a restart; None when it has ended."""
+        with self._context.database.reading() as session:
+            job = jobs.get_job(session, job_id)
+        if job.status not in jobs.OPEN:
+            self._forget(job_id)
+            return None
+        with self._lock:
+            if job_id not in self._started:
+                self._started[job_id] = self._kinds[job.kind](self._context, job)
+            return self._started[job_id]
+
+    def _finish(self, job_id: str, status: jobs.EndStatus, lines: list[str]) -> None:
+        self._forget(job_id)
+        with self._context.database.writing() as session:
+            jobs.finish(session, job_id, status, lines, now=self._context.clock())
+
+    def _forget(self, job_id: str) -> None:
+        with self._lock:
+            self._started.pop(job_id, None)
+
+
+class Engine(Protocol):
+    """What the worker's main loop needs of the job engine."""
+
+    def enqueue(self, job: JobRow) -> None:
+        """Hand a job over; handing it over again changes nothing."""
+
+    def knows(self, job_id: str) -> bool:
+        """Tell whether the engine has the job."""
+
+    def take_over(self, jobs: list[JobRow]) -> None:
+        """Run here what a dead worker had started."""
+
+
+def hand_over(context: WorkContext, engine: Engine) -> None:
+    """Hand new job rows to the engine, which takes each once however often it is handed over."""
+    with context.database.reading() as session:
+        waiting = jobs.undispatched(session)
+    for job in waiting:
+        engine.enqueue(job)
+        with context.database.writing() as session:
+            jobs.mark_dispatched(session, job.id)
+
+
+def hand_over_forgotten(context: WorkContext, engine: Engine) -> None:
+    """Hand over again the open jobs that the engine does not know, as after a lost database."""
+    with context.database.reading() as session:
+        open_jobs = session.scalars(select(JobRow).where(JobRow.status.in_(jobs.OPEN))).all()
+    for job in open_jobs:
+        if not engine.knows(job.id):
+            engine.enqueue(job)
+
+
+def give_sign_of_life(context: WorkContext) -> None:
+    """Note that this worker lives."""
+    now = context.clock()
+    with context.database.writing() as session:
+        row = session.get(WorkerRow, context.settings.worker_id)
+        if row is None:
+            row = WorkerRow(id=context.settings.worker_id, started_at=now)
+            session.add(row)
+        row.seen_at = now
+
+
+def take_over_from_the_dead(context: WorkContext, engine: Engine) -> None:
+    """Run here what workers without a sign of life had started."""
+    now = context.clock()
+    with context.database.writing() as session:
+        orphans = _orphans(session, dead_since=now - _DEAD_AFTER_S)
+        for job in orphans:
+            job.worker_id = context.settings.worker_id
+    if orphans:
+        engine.take_over(orphans)
+
+
+def _orphans(session: Session, *, dead_since: float) -> list[JobRow]:
+    dead = select(WorkerRow.id).where(WorkerRow.seen_at < dead_since)
+    orphaned = select(JobRow).where(JobRow.status == "running", JobRow.worker_id.in_(dead))
+    return list(session.scalars(orphaned))
