@@ -69,13 +69,14 @@ def find_images(root: Path) -> list[Finding]:
     findings: list[Finding] = []
     instances: list[InstanceHeader] = []
     for path in _files(root):
-        problem = _suspicious(path)
+        start = _start(path)
+        problem = _suspicious(path, start)
         kind = file_kind(path)
         if problem:
             findings.append(Finding(path, (path,), kind or "dicom", problem=problem))
         elif kind:
             findings.append(_file_finding(path, kind))
-        elif _is_dicom(path):
+        elif start and start[_PREAMBLE_BYTES:] == _DICOM_MAGIC:
             instances.append(read_instance(path))
         elif path.name.lower().endswith(_DICOM_SUFFIXES):
             findings.append(Finding(path, (path,), "dicom", problem="the file is not DICOM"))
@@ -112,26 +113,25 @@ def _is_candidate(name: str) -> bool:
     return name not in (_INDEX_NAME, _DICOMDIR_NAME) and not name.endswith(_SEGMENTATION_SUFFIX)
 
 
-def _suspicious(path: Path) -> str | None:
-    """Say what is wrong with a file before it is opened."""
+def _suspicious(path: Path, start: bytes | None) -> str | None:
+    """Say what is wrong with a file before anything in it is parsed."""
     if path.name.startswith("._"):
         return "a companion file of macOS, not an image"
-    try:
-        size = path.stat().st_size if path.is_file() else -1
-    except OSError:
-        size = -1
-    if size < 0:
+    if start is None:
         return "the file cannot be opened"
-    return "the file is empty" if size == 0 else None
+    return None if start else "the file is empty"
 
 
-def _is_dicom(path: Path) -> bool:
+def _start(path: Path) -> bytes | None:
+    """Return the first bytes of a file, None where it cannot be opened."""
     try:
+        # Opening a pipe would wait for ever.
+        if not path.is_file():
+            return None
         with path.open("rb") as stream:
-            stream.seek(_PREAMBLE_BYTES)
-            return stream.read(len(_DICOM_MAGIC)) == _DICOM_MAGIC
+            return stream.read(_PREAMBLE_BYTES + len(_DICOM_MAGIC))
     except OSError:
-        return False
+        return None
 
 
 def _file_finding(path: Path, kind: ImageKind) -> Finding:

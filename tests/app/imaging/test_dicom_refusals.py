@@ -202,6 +202,13 @@ def test_irregular_stacks_are_refused(
     assert fragment in problem(tmp_path)
 
 
+def test_a_slice_is_missing_also_where_positions_are_rounded(tmp_path: Path) -> None:
+    paths = write_dicom(tmp_path, make_volume(make_grid((7, 6, 5))))
+    drop_one(paths)
+    move(paths[3], (0, 0, 0.02))
+    assert "1 slice(s) missing after position 45.00 mm" in problem(tmp_path)
+
+
 def test_a_creeping_slice_distance_is_refused(tmp_path: Path) -> None:
     # Gaps from 3.000 to 3.059 mm are all within 1 % of their median, but in the middle of
     # 120 slices the even grid is off by 0.0005 * 120**2 / 8 = 0.9 mm.

@@ -1,5 +1,6 @@
 """What a folder of studies holds, sound and unsound."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -108,6 +109,11 @@ def test_a_dangling_link_is_reported(tmp_path: Path) -> None:
     assert by_name(find_images(tmp_path)) == {"x.nii.gz": "the file cannot be opened"}
 
 
+def test_a_pipe_is_reported_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.nii")
+    assert by_name(find_images(tmp_path)) == {"x.nii": "the file cannot be opened"}
+
+
 def test_other_files_and_hidden_folders_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "README").write_text("about")
     (tmp_path / "table.csv").write_text("a,b")
@@ -130,6 +136,12 @@ def test_a_folder_called_labels_further_down_is_searched(tmp_path: Path) -> None
     (tmp_path / "study" / "labels").mkdir(parents=True)
     write_volume(tmp_path / "study" / "labels" / "case.nii.gz", make_volume())
     assert by_name(find_images(tmp_path)) == {"case.nii.gz": None}
+
+
+def test_a_finding_is_read_in_the_order_of_positions_whatever_its_own(tmp_path: Path) -> None:
+    paths = write_dicom(tmp_path)
+    finding = Finding(tmp_path, tuple(paths[::-1]), "dicom")
+    np.testing.assert_array_equal(read_finding(finding).hu, make_volume().hu)
 
 
 def test_a_refused_finding_cannot_be_read(tmp_path: Path) -> None:
