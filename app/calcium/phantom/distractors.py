@@ -57,12 +57,11 @@ def draw_distractors(
 
 def _beside(deposit: Deposit, coronaries: Coronaries) -> bool:
     """Tell whether an expert would take a deposit for coronary calcium."""
-    body = deposit.body
     nearest = min(
-        float(np.linalg.norm(trunk.points - body.centre, axis=1).min())
+        float(np.linalg.norm(trunk.points - deposit.body.centre, axis=1).min())
         for trunk in coronaries.trunks.values()
     )
-    return nearest < _CLEAR_MM + float(body.semi.max())
+    return nearest < _CLEAR_MM + float(deposit.body.reach_mm.max())
 
 
 def _loose(centre: Floats, semi: Floats, rng: np.random.Generator) -> Ellipsoid:

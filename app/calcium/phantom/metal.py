@@ -17,7 +17,7 @@ SHARES = {WIRES: 0.06, LEAD: 0.04, STENT: 0.04}
 
 _WIRE_HU, _LEAD_HU, _STENT_HU = 9000.0, 7000.0, 900.0
 _WIRE_DISTANCE_MM = 19.0
-_REACH_MM = 45.0
+_REACH_MM = 32.0
 """Distance over which a streak halves."""
 
 

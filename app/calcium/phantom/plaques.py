@@ -6,7 +6,7 @@ import numpy as np
 
 from app.calcium.labels import ARTERIES
 from app.calcium.phantom.config import SCORE_CLASSES
-from app.calcium.phantom.geometry import Ellipsoid, Floats, Tube
+from app.calcium.phantom.geometry import Body, Ellipsoid, Floats, Tube
 from app.calcium.phantom.vessels import Coronaries
 
 CLASS_SHARES = (0.40, 0.10, 0.20, 0.17, 0.13)
@@ -75,7 +75,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Deposit:
-    """Calcium in an ellipsoid.
+    """Calcium of one density.
 
     Attributes:
         body: Place and size.
@@ -83,7 +83,7 @@ class Deposit:
         artery: Name of the coronary artery, or empty where it is not coronary.
     """
 
-    body: Ellipsoid
+    body: Body
     density_mg_cm3: float
     artery: str = ""
 

@@ -1,19 +1,23 @@
 """Continuous calcium to voxels, with the partial volume of a slice kept."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.calcium.phantom.geometry import Ellipsoid, Floats, between
+from app.calcium.phantom.geometry import Body, Floats, between
 from app.calcium.phantom.plaques import Deposit, Sampling
 
 SUB_PIXELS = 4
-"""Samples along each side of a pixel."""
+"""Least number of samples along each side of a pixel."""
 
 SUB_SLICES = 8
-"""Samples through a slice; partial volume in z is what makes Agatston scores unstable."""
+"""Least number of samples through a slice; partial volume in z is what makes scores unstable."""
+
+_SAMPLES_PER_REACH = 4.0
+"""Samples from the middle of a body to its surface."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def rasterise_deposits(
     density = np.zeros(frame.shape, dtype=np.float32)
     for deposit in deposits:
         for offset in offsets_mm:
-            window, part = _cover(deposit.body, offset, frame)
+            window, part = _cover(deposit.body.moved(offset), frame)
             if part.size == 0:
                 continue
             share = part / len(offsets_mm)
@@ -89,30 +93,33 @@ def rasterise_deposits(
     return CalciumMap(covered, density)
 
 
-def _cover(
-    body: Ellipsoid, offset: Floats, frame: Frame
-) -> tuple[tuple[slice, slice, slice], NDArray[np.float32]]:
+def _cover(body: Body, frame: Frame) -> tuple[tuple[slice, slice, slice], NDArray[np.float32]]:
     """Return the voxels around a body and the part of each that it covers."""
-    centre = body.centre + offset
-    reach = body.reach_mm
+    centre, reach = body.centre, body.reach_mm
     half = frame.thickness_mm / 2.0
     window = (
         between(frame.z, float(centre[2]), reach[2] + half),
         between(frame.y, float(centre[1]), reach[1] + frame.pixel_mm),
         between(frame.x, float(centre[0]), reach[0] + frame.pixel_mm),
     )
-    z = _subdivide(frame.z[window[0]], frame.thickness_mm, SUB_SLICES)
-    y = _subdivide(frame.y[window[1]], frame.pixel_mm, SUB_PIXELS)
-    x = _subdivide(frame.x[window[2]], frame.pixel_mm, SUB_PIXELS)
-    moved = Ellipsoid(centre, body.axes, body.semi)
-    distance = moved.distance(x[None, None, :], y[None, :, None], z[:, None, None])
+    pixels = _sample_count(SUB_PIXELS, frame.pixel_mm, float(reach[:2].min()))
+    slices = _sample_count(SUB_SLICES, frame.thickness_mm, float(reach[2]))
+    z = _subdivide(frame.z[window[0]], frame.thickness_mm, slices)
+    y = _subdivide(frame.y[window[1]], frame.pixel_mm, pixels)
+    x = _subdivide(frame.x[window[2]], frame.pixel_mm, pixels)
+    distance = body.distance(x[None, None, :], y[None, :, None], z[:, None, None])
     # A ramp as wide as the samples counts small bodies evenly wherever they lie.
-    fine = min(frame.pixel_mm / SUB_PIXELS, frame.thickness_mm / SUB_SLICES)
+    fine = min(frame.pixel_mm / pixels, frame.thickness_mm / slices)
     inside = np.clip(0.5 - distance / fine, 0.0, 1.0)
     depth, height, width = (side.stop - side.start for side in window)
-    shape = (depth, SUB_SLICES, height, SUB_PIXELS, width, SUB_PIXELS)
+    shape = (depth, slices, height, pixels, width, pixels)
     part: NDArray[np.float32] = inside.reshape(shape).mean(axis=(1, 3, 5)).astype(np.float32)
     return window, part
+
+
+def _sample_count(least: int, width_mm: float, reach_mm: float) -> int:
+    """Return how many samples a cell of a width needs for a body."""
+    return max(least, math.ceil(_SAMPLES_PER_REACH * width_mm / reach_mm))
 
 
 def _subdivide(centres: Floats, width_mm: float, count: int) -> Floats:
