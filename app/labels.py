@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from app import audit, jobs
 from app.errors import LabelError, NotFoundError
+from app.imaging.geometry import same_grid
 from app.intake import label_versions
 from app.intake.identifiers import LABEL_EXTENSIONS, check_name, split_extension
 from app.intake.image_rows import grid_of
-from app.intake.label_check import CANONICAL_EXTENSION, check_label
+from app.intake.label_check import CANONICAL_EXTENSION, CheckedLabel, check_label
 from app.intake.pool import FINAL_TAG, get_image, labeled_ids
 from app.settings import Settings
 from app.store.files import FileStore
@@ -41,7 +42,8 @@ def submit_label(  # noqa: PLR0913 - one submission, all of it by keyword
 ) -> LabelRow:
     """Check a label against its image and keep it as a new version.
 
-    A final label takes its image out of the pool, ends its lease, and queues a training
+    In one go what ``check_submission`` and ``keep_submission`` do one after the other. A final
+    label takes its image out of the pool, ends its lease, and queues a training
     when enough of them have come.
 
     Args:
@@ -61,10 +63,59 @@ def submit_label(  # noqa: PLR0913 - one submission, all of it by keyword
         InvalidInputError: If the tag is not allowed.
         LabelError: If the label does not fit its image; nothing is stored then.
     """
+    checked = check_submission(
+        session, image_id=image_id, content=content, file_name=file_name, params=params
+    )
+    return keep_submission(
+        session, files, settings, checked, image_id=image_id, tag=tag, annotator=annotator, now=now
+    )
+
+
+def check_submission(
+    session: Session,
+    *,
+    image_id: str,
+    content: bytes,
+    file_name: str,
+    params: Mapping[str, object],
+) -> CheckedLabel:
+    """Do the slow part of ``submit_label``, for which a session that only reads is enough.
+
+    Checking a large label takes some hundred milliseconds, during which a transaction that
+    may write would hold back every other writer.
+
+    Raises:
+        NotFoundError: If there is no such image.
+        LabelError: If the label does not fit its image.
+    """
+    grid = grid_of(get_image(session, image_id))
+    checked = check_label(content, file_name=file_name, params=params, grid=grid)
+    _check_size(checked.info)
+    return checked
+
+
+def keep_submission(
+    session: Session,
+    files: FileStore,
+    settings: Settings,
+    checked: CheckedLabel,
+    *,
+    image_id: str,
+    tag: str,
+    annotator: str,
+    now: float,
+) -> LabelRow:
+    """Do the quick part of ``submit_label``: keep a checked label as a new version.
+
+    Raises:
+        NotFoundError: If there is no such image.
+        InvalidInputError: If the tag is not allowed.
+        LabelError: If the image has become another one since the check.
+    """
     check_name(tag, "tag")
     image = get_image(session, image_id)
-    checked = check_label(content, file_name=file_name, params=params, grid=grid_of(image))
-    _check_size(checked.info)
+    if not same_grid(grid_of(image), checked.grid):
+        raise LabelError(f"image {image_id} changed meanwhile; load it again")
     row = label_versions.store_label(
         session, files, image, checked, tag=tag, annotator=annotator, now=now
     )

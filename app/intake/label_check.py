@@ -46,6 +46,7 @@ class CheckedLabel:
     Attributes:
         submitted: Bytes as they came.
         extension: Ending of the submitted file.
+        grid: Grid of the image it was checked against.
         canonical: The label map with canonical values, as a gzipped NRRD file.
         names: Canonical names that were offered or drawn, in canonical order.
         covers: Tasks the label speaks about.
@@ -54,6 +55,7 @@ class CheckedLabel:
 
     submitted: bytes
     extension: str
+    grid: Grid
     canonical: bytes
     names: tuple[str, ...]
     covers: Coverage
@@ -92,6 +94,7 @@ def check_label(
     return CheckedLabel(
         submitted=content,
         extension=extension,
+        grid=grid,
         canonical=encode_canonical(canonical, grid),
         names=names,
         covers=coverage(canonical, offered),
