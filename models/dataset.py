@@ -19,8 +19,12 @@ from .augmentation import NO_AUGMENTATION, AugmentationConfig, disturb_attenuati
 from .inputs import AIR_HU, ContentBox, find_content, network_input, take_slab
 from .network import NetworkConfig
 
-_REACH_MM = 5.0
+_REACH_MM = 15.0
 """Candidates this near to an artery region are hard to tell from its calcium."""
+
+_REPEAT_LIMIT = 5.0
+"""A slice is drawn at most this many times as often as without kinds, lest the few of a
+rare kind are learned by heart."""
 
 
 class SliceKind(IntEnum):
@@ -100,7 +104,7 @@ class SamplingConfig:
     """Which slices a batch is made of.
 
     Attributes:
-        shares: Share of each ``SliceKind``; kinds that no case has are left out.
+        shares: Share of each ``SliceKind``; less for kinds that few slices belong to.
         patch_size: Side of the square patches taken from larger slices; None takes whole
             slices.
         augmentation: Largest changes of a slice.
@@ -155,9 +159,8 @@ class SliceSampler:
         for case in cases:
             for index, kind in enumerate(case.slice_kinds):
                 self._items[kind].append(Item(case, index))
-        wanted = np.array(
-            [share if items else 0.0 for share, items in zip(shares, self._items, strict=True)]
-        )
+        sizes = np.array([len(items) for items in self._items])
+        wanted = np.minimum(shares, _REPEAT_LIMIT * sizes / max(sizes.sum(), 1))
         if wanted.sum() <= 0.0:
             raise ValueError("no case has a slice of a kind to sample")
         self._chances = wanted / wanted.sum()
@@ -272,7 +275,7 @@ def _locate(
         first = (0, 0)
         rows, columns = (np.arange(size[0])[:, None], np.arange(size[1])[None, :])
     else:
-        first = _draw_corner(content.size, size, rng)
+        first = _draw_corner(item, size, rng)
         rows, columns = draw_grid(size, augmentation, rng)
     rows, columns = np.broadcast_arrays(rows + first[0], columns + first[1])
     height, width = content.size
@@ -282,9 +285,26 @@ def _locate(
     return _Source(full_rows * item.case.hu.shape[2] + full_columns, is_inside)
 
 
-def _draw_corner(
-    content: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
-) -> tuple[int, int]:
-    """Draw the first row and column of a patch that lies within the content where it can."""
-    room = [max(whole - part, 0) for whole, part in zip(content, size, strict=True)]
-    return int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1))
+def _draw_corner(item: Item, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+    """Draw the first row and column of a patch of the content, around something telling."""
+    content = item.case.content.size
+    if content[0] <= size[0] and content[1] <= size[1]:
+        return 0, 0
+    focus = _draw_focus(item, rng)
+    first = [
+        rng.integers(max(place - part + 1, 0), max(min(place, whole - part), 0) + 1)
+        for place, part, whole in zip(focus, size, content, strict=True)
+    ]
+    return int(first[0]), int(first[1])
+
+
+def _draw_focus(item: Item, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw a pixel of the content: of calcium if there is any, else of a region, else any."""
+    _, rows, columns = item.case.content.index
+    labels = (item.case.lesion, item.case.region)
+    for label in labels:
+        if label is not None and (places := np.argwhere(label[item.index, rows, columns])).size:
+            row, column = places[rng.integers(len(places))]
+            return int(row), int(column)
+    height, width = item.case.content.size
+    return int(rng.integers(height)), int(rng.integers(width))

@@ -146,3 +146,24 @@ def test_input_channels_by_hand() -> None:
     # (50 + 1000) / 2000 = 0.525; (50 + 200) / 500 = 0.5; the ends are clipped to 0 and 1.6.
     expected = [[0.0, 0.525, 1.6], [0.0, 0.5, 1.6], [0.0, 0.0, 1.0]]
     np.testing.assert_allclose(inputs[0, :, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_patches_hold_the_calcium_of_their_slice(seed: int) -> None:
+    hu = np.zeros((1, 64, 40), np.int16)
+    lesion = np.zeros(hu.shape, np.uint8)
+    hu[0, 60, 20], lesion[0, 60, 20] = THRESHOLD_HU, 1
+    case = bare_case(hu, lesion.copy(), lesion)
+    rng = np.random.default_rng(seed)
+    batch = make_batch([Item(case, 0)], (16, 16), tiny_network(), NO_AUGMENTATION, rng)
+    assert int(batch.targets["lesion"].sum()) == 1
+
+
+def test_rare_kinds_are_not_learned_by_heart() -> None:
+    hu = np.zeros((100, 8, 8), np.int16)
+    lesion = np.zeros(hu.shape, np.uint8)
+    hu[0, 4, 4], lesion[0, 4, 4] = THRESHOLD_HU, 1
+    case = bare_case(hu, np.ones(hu.shape, np.uint8), lesion)
+    drawn = SliceSampler([case], (0.5, 0.0, 0.5, 0.0)).draw(4000, np.random.default_rng(0))
+    # One slice of a hundred gets five hundredths, the others a half: 0.05 / 0.55 = 0.091.
+    assert sum(item.index == 0 for item in drawn) / 4000 == pytest.approx(0.091, abs=0.015)
