@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 from typing import Final
 
-from app.calcium.canonical import canonical_labels
 from app.calcium.labels import ARTERIES
 from app.calcium.rules import DEFAULT_RULE, rule_names
 from app.calcium.score import DEFAULT_MASS_FACTOR, ArteryScore, CalciumScores, calcium_scores
 from app.imaging.geometry import match_label_to_grid
-from app.imaging.labelmap import read_label_map
+from app.imaging.labelmap import LabelMap, read_label_map
 from app.imaging.orientation import to_axial
 from app.imaging.reader import read_volume
+from app.intake.label_names import numbering, renumber
 
 DESCRIPTION: Final = "score the calcium of an image with its label map"
 
@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "image", type=Path, help="CT volume: a file, or a folder with one DICOM series"
     )
-    parser.add_argument("label", type=Path, help="label map on the grid of the image")
+    parser.add_argument(
+        "label",
+        type=Path,
+        help="label map on the grid of the image, segments named or with canonical values",
+    )
     parser.add_argument(
         "--rule",
         default=DEFAULT_RULE,
@@ -75,7 +79,9 @@ def score_files(
         InvalidInputError: If there is no such rule.
     """
     volume = read_volume(image)
-    labels = canonical_labels(match_label_to_grid(read_label_map(label), volume.grid))
+    stored = read_label_map(label)
+    canonical = LabelMap(renumber(stored, numbering(stored, ())), stored.grid)
+    labels = match_label_to_grid(canonical, volume.grid).array
     axial_hu, axial_grid = to_axial(volume.hu, volume.grid)
     axial_labels, _ = to_axial(labels, volume.grid)
     return calcium_scores(

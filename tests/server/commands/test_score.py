@@ -107,7 +107,7 @@ def test_another_rule_can_be_chosen(
 def test_names_of_segments_decide_over_values(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = {"LM": 2, "LCX_region": 4}
+    names = {"Left Main calcium": 2, "LCX_region": 4}
     label = write_label(tmp_path / "label.seg.nrrd", calcium()[1], names)
     scores = run_json(capsys, str(image), label)
     arteries = scores["arteries"]
@@ -144,14 +144,14 @@ class TestRefusals:
         labels = calcium()[1]
         labels[0, 0, 0] = 9
         label = write_label(tmp_path / "label.nrrd", labels)
-        assert "from 0 to 8" in refusal(capsys, str(image), label)
+        assert "canonical label values 1 to 8, got 9" in refusal(capsys, str(image), label)
 
     def test_an_unknown_name(
         self, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         names = {"liver": 2, "RCA": 4}
         label = write_label(tmp_path / "label.nrrd", calcium()[1], names)
-        assert "no label 'liver'" in refusal(capsys, str(image), label)
+        assert "got 'liver'" in refusal(capsys, str(image), label)
 
     def test_a_label_of_another_grid(
         self, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
