@@ -80,6 +80,17 @@ class Ellipsoid:
         distance: Floats = radius * (radius - 1.0) / np.sqrt(np.maximum(steep, _TINY))
         return distance
 
+    def gradient(self, points: Floats) -> Floats:
+        """Return the gradient of `distance` at points (N, 3), shape (N, 3)."""
+        offsets = points - self.centre
+        first, second = offsets @ self._form(1), offsets @ self._form(2)
+        near = np.maximum((offsets * first).sum(axis=1, keepdims=True), _TINY)
+        steep = np.maximum((offsets * second).sum(axis=1, keepdims=True), _TINY)
+        radius = np.sqrt(near)
+        rise = (2.0 - 1.0 / radius) * first / np.sqrt(steep)
+        slope: Floats = rise - (near - radius) / (steep * np.sqrt(steep)) * second
+        return slope
+
     def _form(self, power: int) -> Floats:
         """Return the matrix that weighs directions by half length to the ``-2 power``."""
         form: Floats = (self.axes.T / self.semi ** (2 * power)) @ self.axes

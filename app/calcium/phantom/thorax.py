@@ -36,6 +36,7 @@ _VERTEBRA_MM = 28.0
 """Height of a vertebra with its disc, and distance of the ribs."""
 _DISC_MM = 6.0
 _RIB_DROP_MM = 72.0
+_VESSEL_STEP_MM = 1.8
 _CARTILAGE_FROM = -0.8
 """Ribs turn to cartilage in front of this sine of the angle around the chest."""
 
@@ -196,9 +197,10 @@ def _draw_lung_vessel(rng: np.random.Generator) -> Tube:
     way = way / np.linalg.norm(way)
     bow = np.cross(way, rng.normal(0.0, 0.25, 3))
     length = rng.uniform(35.0, 100.0)
-    at = np.linspace(0.0, 1.0, 5)[:, None]
-    points = start + length * (at * way + at * (1.0 - at) * bow)
-    return bend_tube(points, (float(rng.uniform(1.6, 4.2)), 0.9), step_mm=1.8)
+    count = int(length / _VESSEL_STEP_MM) + 2
+    at = np.linspace(0.0, 1.0, count)[:, None]
+    points: Floats = start + length * (at * way + at * (1.0 - at) * bow)
+    return Tube(points, np.linspace(rng.uniform(1.6, 4.2), 0.9, count), _VESSEL_STEP_MM)
 
 
 def _draw_domes(rng: np.random.Generator) -> tuple[tuple[Ellipsoid, float], ...]:

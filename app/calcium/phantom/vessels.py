@@ -89,7 +89,7 @@ def _slide(points: Floats, walls: tuple[Ellipsoid, ...], target_mm: float) -> Fl
     """Move points to ``target_mm`` from every wall by damped Gauss-Newton steps."""
     for _ in range(8):
         values = np.stack([_distance(wall, points) for wall in walls], axis=1)
-        slopes = np.stack([_gradient(wall, points) for wall in walls], axis=1)
+        slopes = np.stack([wall.gradient(points) for wall in walls], axis=1)
         steps = np.linalg.pinv(slopes, rcond=0.05) @ (target_mm - values)[..., None]
         points = points + np.clip(steps[..., 0], -4.0, 4.0)
     return points
@@ -98,16 +98,6 @@ def _slide(points: Floats, walls: tuple[Ellipsoid, ...], target_mm: float) -> Fl
 def _distance(wall: Ellipsoid, points: Floats) -> Floats:
     """Return the signed distance of points (N, 3), shape (N,)."""
     return wall.distance(points[:, 0], points[:, 1], points[:, 2])
-
-
-def _gradient(wall: Ellipsoid, points: Floats) -> Floats:
-    """Return the gradient of the distance at points (N, 3), shape (N, 3)."""
-    step = 0.1
-    sides = [
-        (_distance(wall, points + step * axis) - _distance(wall, points - step * axis)) / (2 * step)
-        for axis in np.eye(3)
-    ]
-    return np.stack(sides, axis=1)
 
 
 def _lay(artery: str, waypoints: Floats, heart: Heart, rng: np.random.Generator) -> Tube:
@@ -129,7 +119,7 @@ def _push_out(points: Floats, radii: Floats, heart: Heart) -> Floats:
     for _ in range(4):
         for chamber in heart.chambers:
             missing = np.maximum(0.0, radii + _WALL_GAP_MM - _distance(chamber, points))
-            points = points + missing[:, None] * _gradient(chamber, points)
+            points = points + missing[:, None] * chamber.gradient(points)
     return points
 
 

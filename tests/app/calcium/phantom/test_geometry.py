@@ -38,6 +38,15 @@ def test_distance_vanishes_on_the_surface_of_a_turned_ellipsoid() -> None:
         assert distance == pytest.approx(np.zeros(3), abs=1e-9)
 
 
+def test_the_gradient_is_the_slope_of_the_distance() -> None:
+    axes, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
+    body = Ellipsoid(np.array([1.0, -2.0, 3.0]), axes, np.array([2.0, 5.0, 9.0]))
+    points = np.random.default_rng(2).normal(0.0, 8.0, (20, 3))
+    for axis, step in enumerate(np.eye(3) * 1e-4):
+        ahead, behind = (body.distance(*(points + sign * step).T) for sign in (1.0, -1.0))
+        assert body.gradient(points)[:, axis] == pytest.approx((ahead - behind) / 2e-4, abs=1e-5)
+
+
 def test_reach_is_the_box_around_a_turned_ellipsoid() -> None:
     turn = np.sqrt(0.5) * np.array([[1.0, 1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, np.sqrt(2.0)]])
     body = Ellipsoid(np.zeros(3), turn, np.array([3.0, 1.0, 2.0]))
