@@ -32,10 +32,6 @@ class VoxelPairs:
     first: NDArray[np.intp]
     second: NDArray[np.intp]
 
-    def where(self, kept: NDArray[np.bool_]) -> "VoxelPairs":
-        """Return the pairs marked in ``kept``, shape (E,)."""
-        return VoxelPairs(self.first[kept], self.second[kept])
-
 
 def neighbour_offsets(connectivity: int) -> tuple[tuple[int, int, int], ...]:
     """Return one (z, y, x) offset of each pair of opposite neighbour directions."""
