@@ -45,7 +45,7 @@ class Agreement:
     Attributes:
         images: Number of images.
         volume_f1: F1 of the calcium volume over all images, 0 to 1; NaN without any calcium.
-        agatston_icc: ICC(2,1) of the total Agatston score; NaN when it is not defined.
+        agatston_icc: ICC(2,1) of the total Agatston score; NaN for a single image.
         agatston_mae: Mean absolute error of the total Agatston score.
         category_kappa: Linearly weighted kappa of the risk category; NaN when not defined.
         false_calcium: Images without calcium in which some was predicted.
@@ -86,7 +86,7 @@ def agreement(pairs: Sequence[tuple[EvaluationCase, Prediction]], settings: Sett
     return Agreement(
         images=len(pairs),
         volume_f1=volume_f1(int(counts[0]), int(counts[1]), int(counts[2])),
-        agatston_icc=icc_2_1(wanted, predicted),
+        agatston_icc=icc_2_1(wanted, predicted) if len(pairs) > 1 else math.nan,
         agatston_mae=mean_absolute_error(wanted, predicted),
         category_kappa=weighted_kappa(_categories(wanted), _categories(predicted)),
         false_calcium=int(((wanted == 0) & (predicted > 0)).sum()),
