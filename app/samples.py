@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import func, select, update
+from numpy.typing import NDArray
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidInputError, NotFoundError
-from app.intake.candidates import Pool, load_pool
+from app.intake.pool import labeled_ids
+from app.intake.pool_mirror import Pool, fresh_pool, shared_pool
 from app.settings import Settings
-from app.store.tables import ImageRow, LeaseRow
+from app.store.tables import ImageRow, LabelRow, LeaseRow
 from strategies.registry import get_strategy, strategy_names
 from strategies.selection import select_top
 
@@ -75,27 +77,22 @@ def assign_next(
         raise NotFoundError(f"no strategy {strategy[:60]!r}; known: {known}")
     release_expired(session, now=now)
     _skip(session, options.get("skip"), client_id=client_id, now=now)
-    pool = _without_skipped(session, load_pool(session), client_id)
-    if not pool.image_ids:
-        return None
+    leased = set(session.scalars(select(LeaseRow.image_id).where(LeaseRow.released_at.is_(None))))
+    skipped = set(session.scalars(_skipped_by(client_id)))
     rng = np.random.default_rng([settings.seed, _leases_so_far(session)])
-    utilities = get_strategy(strategy)(pool.candidates, rng)
-    for place in select_top(utilities, _ATTEMPTS, rng):
-        lease = _try_lease(
-            session,
-            LeaseRow(
-                image_id=pool.image_ids[place],
-                strategy=strategy,
-                client_id=client_id,
-                served_at=now,
-                expires_at=now + settings.lease_minutes * _SECONDS_PER_MINUTE,
-                released_at=None,
-                outcome="",
-            ),
-        )
-        if lease is not None:
-            image = session.get_one(ImageRow, lease.image_id)
-            return Sample(image, float(utilities[place]), lease)
+    lease = LeaseRow(
+        strategy=strategy,
+        client_id=client_id,
+        served_at=now,
+        expires_at=now + settings.lease_minutes * _SECONDS_PER_MINUTE,
+        released_at=None,
+        outcome="",
+    )
+    # The fresh pool is loaded only when the shared one has nothing: an answer of None is exact.
+    for load in (shared_pool, fresh_pool):
+        sample = _lease_best(session, load(session, leased, skipped), lease, rng)
+        if sample is not None:
+            return sample
     return None
 
 
@@ -132,26 +129,53 @@ def _skip(session: Session, skipped: object, *, client_id: str, now: float) -> N
     session.execute(held.values(released_at=now, outcome="skipped"))
 
 
-def _without_skipped(session: Session, pool: Pool, client_id: str) -> Pool:
-    """Leave out what the client has skipped, unless that is all there is."""
-    skipped = select(LeaseRow.image_id).where(
+def _skipped_by(client_id: str) -> Select[str]:
+    return select(LeaseRow.image_id).where(
         LeaseRow.client_id == client_id, LeaseRow.outcome == "skipped"
     )
-    unwanted = set(session.scalars(skipped))
-    if not unwanted:
-        return pool
-    is_wanted = np.array([image_id not in unwanted for image_id in pool.image_ids], dtype=np.bool_)
-    return pool.subset(np.flatnonzero(is_wanted)) if is_wanted.any() else pool
 
 
 def _leases_so_far(session: Session) -> int:
     return session.scalar(select(func.max(LeaseRow.id))) or 0
 
 
-def _try_lease(session: Session, lease: LeaseRow) -> LeaseRow | None:
+def _lease_best(
+    session: Session, pool: Pool, lease: LeaseRow, rng: np.random.Generator
+) -> Sample | None:
+    """Lease the best candidate that still is one."""
+    if not len(pool.candidates):
+        return None
+    utilities = get_strategy(lease.strategy)(pool.candidates, rng)
+    for candidate in _best(utilities, rng):
+        image = _free_image(session, pool.image_id(candidate))
+        if image is not None and _try_lease(session, image, lease):
+            return Sample(image, float(utilities[candidate]), lease)
+    return None
+
+
+def _best(utilities: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the places of the highest utilities, best first."""
+    count = min(_ATTEMPTS, utilities.size)
+    # Only the few at the top are sorted: a full sort costs more than everything else here.
+    near = np.flatnonzero(utilities >= np.partition(utilities, -count)[-count])
+    return near[select_top(utilities[near], count, rng)]
+
+
+def _free_image(session: Session, image_id: str) -> ImageRow | None:
+    """Return an image unless it is gone or labeled by now."""
+    labeled = labeled_ids().where(LabelRow.image_id == image_id)
+    free = select(ImageRow).where(
+        ImageRow.id == image_id, ImageRow.missing_since.is_(None), ~labeled.exists()
+    )
+    return session.scalars(free).first()
+
+
+def _try_lease(session: Session, image: ImageRow, lease: LeaseRow) -> bool:
+    """Lease an image; False when another client has just got it."""
+    lease.image_id = image.id
     try:
         with session.begin_nested():
             session.add(lease)
     except IntegrityError:
-        return None
-    return lease
+        return False
+    return True

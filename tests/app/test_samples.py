@@ -1,6 +1,9 @@
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -8,6 +11,7 @@ from sqlalchemy import select
 from app import samples
 from app.errors import InvalidInputError, NotFoundError
 from app.model_versions import activate
+from app.store.database import Database
 from app.store.tables import ImageRow, LabelRow, LeaseRow
 from strategies.registry import strategy_names
 from tests.app.conftest import Deployment
@@ -173,15 +177,18 @@ class TestRanking:
             add_prediction(session, ids[0], version, uncertainty=9.0)
         assert self.served(deployment)[ids[1]] > 0
 
-    def test_draws_the_same_from_the_same_seed(self, deployment: Deployment) -> None:
-        ids = fill(deployment, 20)
-        drawn = [ask(deployment, strategy="random", now=0.0) for _ in range(20)]
-        assert sorted(drawn, key=str) == ids
-        assert drawn != ids
-        with deployment.database.writing() as session:
-            for row in session.scalars(select(LeaseRow)):
-                session.delete(row)
-        assert [ask(deployment, strategy="random", now=0.0) for _ in range(20)] == drawn
+    def test_draws_the_same_from_the_same_seed(
+        self, deployment: Deployment, migrated_file: Path
+    ) -> None:
+        twin_file = shutil.copy(migrated_file, deployment.settings.data / "twin.sqlite")
+        twin = replace(deployment, database=Database(f"sqlite:///{twin_file}"))
+        drawn = []
+        for each in (deployment, twin):
+            fill(each, 20)
+            drawn.append([ask(each, strategy="random") for _ in range(20)])
+        twin.database.close()
+        assert drawn[0] == drawn[1]
+        assert drawn[0] != sorted(drawn[0], key=str)
 
     def test_refuses_an_unknown_strategy_and_names_the_known(self, deployment: Deployment) -> None:
         with pytest.raises(NotFoundError, match="no strategy 'magic'; known: uncertainty"):

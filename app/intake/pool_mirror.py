@@ -1,0 +1,222 @@
+"""The unlabeled images as a strategy sees them, kept in memory between requests.
+
+Loading 100 000 images takes a second, so each process keeps a mirror and reads only what
+has come since: rows have rising ids, and images and deletions have times. The mirror
+decides nothing: whoever takes an image from it checks the row before leasing it, and an
+empty answer is asked again of a fresh one.
+
+Concurrency: any thread; one lock around each use. The shared mirror reads committed rows
+over a connection of its own, so nothing that is rolled back later gets into it.
+"""
+
+import threading
+import weakref
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, Select, func, select
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import Pool as ConnectionPool
+
+from app.intake.pool import FINAL_TAG
+from app.store.tables import ImageRow, LabelRow, LeaseRow, ModelVersionRow, PredictionRow
+from strategies.base import Candidates
+
+_MEASURES: Final = 3
+"""Clinical uncertainty, lesion uncertainty and Agatston score."""
+
+_OVERLAP: Final = 64
+"""Newest rows that are read again: PostgreSQL may show a row after one with a higher id."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The images a strategy may rank, longest not served first.
+
+    Attributes:
+        candidates: What a strategy sees of them, N images.
+        ids: Ids of all images of the mirror.
+        places: Place in ``ids`` of each candidate, shape (N,).
+    """
+
+    candidates: Candidates
+    ids: list[str]
+    places: NDArray[np.int64]
+
+    def image_id(self, candidate: int) -> str:
+        """Return the id of a candidate."""
+        return self.ids[int(self.places[candidate])]
+
+
+class PoolMirror:
+    """The images that are not missing, with what is known of each."""
+
+    def __init__(self) -> None:
+        """Start empty; the first ``refresh`` loads everything."""
+        self._lock = threading.Lock()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._ids: list[str] = []
+        self._place: dict[str, int] = {}
+        self._patients: dict[str, int] = {}
+        self._patient = np.empty(0, np.int64)
+        self._measures = np.empty((0, _MEASURES), np.float64)
+        self._has_candidates = np.empty(0, np.bool_)
+        self._is_labeled = np.empty(0, np.bool_)
+        self._served_at = np.empty(0, np.float64)
+        self._registered_at = -np.inf
+        self._gone_at: float | None = None
+        self._unlabeled_at: float | None = None
+        self._version: int | None = None
+        self._last_prediction = self._last_label = self._last_lease = 0
+
+    def pool(
+        self, connection: Connection, leased: Collection[str], unwanted: Collection[str]
+    ) -> Pool:
+        """Bring the mirror up to date and return the candidates.
+
+        Args:
+            connection: Where to read what is new.
+            leased: Images that lie with a client.
+            unwanted: Images to leave out unless nothing else is left.
+        """
+        with self._lock:
+            self._refresh(connection)
+            is_free = ~self._is_labeled
+            is_free[self._places(leased)] = False
+            is_wanted = is_free.copy()
+            is_wanted[self._places(unwanted)] = False
+            return self._subset(np.flatnonzero(is_wanted if is_wanted.any() else is_free))
+
+    def _subset(self, places: NDArray[np.int64]) -> Pool:
+        # Stable: images served at the same time, or never, stay in the order they came in.
+        places = places[np.argsort(self._served_at[places], kind="stable")]
+        measures = self._measures[places]
+        candidates = Candidates(
+            clinical_uncertainty=measures[:, 0],
+            lesion_uncertainty=measures[:, 1],
+            agatston=measures[:, 2],
+            is_scored=~np.isnan(measures[:, 2]),
+            patient=self._patient[places],
+            has_candidates=self._has_candidates[places],
+        )
+        return Pool(candidates, self._ids, places)
+
+    def _places(self, image_ids: Iterable[str]) -> list[int]:
+        return [self._place[image_id] for image_id in image_ids if image_id in self._place]
+
+    def _refresh(self, connection: Connection) -> None:
+        if not self._add_images(connection):
+            self._clear()
+            self._add_images(connection)
+        self._add_predictions(connection)
+        self._add_labels(connection)
+        self._add_leases(connection)
+
+    def _add_images(self, connection: Connection) -> bool:
+        """Add new images; False when some are gone or came back, and all must be loaded."""
+        gone_at = connection.scalar(select(func.max(ImageRow.missing_since)))
+        known = self._gone_at if self._ids else gone_at
+        wanted = select(ImageRow.id, ImageRow.patient_key, ImageRow.registered_at).where(
+            ImageRow.missing_since.is_(None), ImageRow.registered_at >= self._registered_at
+        )
+        rows = connection.execute(wanted.order_by(ImageRow.registered_at, ImageRow.id)).all()
+        self._append([row for row in rows if row[0] not in self._place])
+        self._gone_at = gone_at
+        present = select(func.count()).where(ImageRow.missing_since.is_(None))
+        return known == gone_at and connection.scalar(present) == len(self._ids)
+
+    def _append(self, rows: list[Any]) -> None:
+        if not rows:
+            return
+        numbers = [self._patients.setdefault(row[1], len(self._patients)) for row in rows]
+        # A new list: pools that were handed out keep the old one.
+        self._ids = [*self._ids, *(row[0] for row in rows)]
+        self._place |= {row[0]: len(self._place) + nth for nth, row in enumerate(rows)}
+        self._registered_at = rows[-1][2]
+        count = len(rows)
+        self._patient = np.append(self._patient, np.array(numbers, np.int64))
+        unknown = np.full((count, _MEASURES), np.nan)
+        self._measures = np.concatenate([self._measures, unknown])
+        self._has_candidates = np.append(self._has_candidates, np.zeros(count, np.bool_))
+        self._is_labeled = np.append(self._is_labeled, np.zeros(count, np.bool_))
+        self._served_at = np.append(self._served_at, np.full(count, -np.inf))
+        # What came before the image may speak of it, too.
+        self._last_prediction = self._last_label = self._last_lease = 0
+
+    def _add_predictions(self, connection: Connection) -> None:
+        version = connection.scalar(select(ModelVersionRow.id).where(ModelVersionRow.is_active))
+        if version != self._version:
+            self._version, self._last_prediction = version, 0
+            self._measures[:] = np.nan
+        wanted = select(
+            PredictionRow.id,
+            PredictionRow.image_id,
+            PredictionRow.has_candidates,
+            PredictionRow.clinical_uncertainty,
+            PredictionRow.lesion_uncertainty,
+            PredictionRow.agatston,
+        ).where(
+            PredictionRow.model_version_id == version,
+            PredictionRow.id > self._last_prediction - _OVERLAP,
+        )
+        places, rows = self._known(connection, wanted.order_by(PredictionRow.id))
+        if rows:
+            self._last_prediction = rows[-1][0]
+            self._has_candidates[places] = [row[2] for row in rows]
+            self._measures[places] = [row[3:] for row in rows]
+
+    def _add_labels(self, connection: Connection) -> None:
+        deleted = select(func.max(LabelRow.deleted_at)).where(LabelRow.tag == FINAL_TAG)
+        unlabeled_at = connection.scalar(deleted)
+        if unlabeled_at != self._unlabeled_at:
+            self._unlabeled_at, self._last_label = unlabeled_at, 0
+            self._is_labeled[:] = False
+        wanted = select(LabelRow.id, LabelRow.image_id).where(
+            LabelRow.tag == FINAL_TAG,
+            LabelRow.deleted_at.is_(None),
+            LabelRow.id > self._last_label - _OVERLAP,
+        )
+        places, rows = self._known(connection, wanted.order_by(LabelRow.id))
+        if rows:
+            self._last_label = rows[-1][0]
+            self._is_labeled[places] = True
+
+    def _add_leases(self, connection: Connection) -> None:
+        wanted = select(LeaseRow.id, LeaseRow.image_id, LeaseRow.served_at)
+        newer = wanted.where(LeaseRow.id > self._last_lease - _OVERLAP).order_by(LeaseRow.id)
+        places, rows = self._known(connection, newer)
+        if rows:
+            self._last_lease = rows[-1][0]
+            self._served_at[places] = [row[2] for row in rows]
+
+    def _known(
+        self, connection: Connection, wanted: Select[*tuple[Any, ...]]
+    ) -> tuple[list[int], list[Any]]:
+        """Return the rows of images that are not missing, and the places of these."""
+        rows = [row for row in connection.execute(wanted).all() if row[1] in self._place]
+        return [self._place[row[1]] for row in rows], rows
+
+
+_mirrors: "weakref.WeakKeyDictionary[ConnectionPool, PoolMirror]" = weakref.WeakKeyDictionary()
+_mirrors_lock = threading.Lock()
+
+
+def shared_pool(session: Session, leased: Collection[str], unwanted: Collection[str]) -> Pool:
+    """Return the candidates by the mirror of this process: committed rows, in milliseconds."""
+    engine = session.get_bind()
+    if not isinstance(engine, Engine):
+        return fresh_pool(session, leased, unwanted)
+    with _mirrors_lock:
+        mirror = _mirrors.setdefault(engine.pool, PoolMirror())
+    with engine.execution_options(begin_immediate=False).connect() as connection:
+        return mirror.pool(connection, leased, unwanted)
+
+
+def fresh_pool(session: Session, leased: Collection[str], unwanted: Collection[str]) -> Pool:
+    """Return the candidates as the session sees them, everything loaded anew."""
+    return PoolMirror().pool(session.connection(), leased, unwanted)
