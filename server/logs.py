@@ -40,6 +40,8 @@ def write_to_file(settings: Settings) -> None:
         logging.handlers.WatchedFileHandler(path),
         logging.StreamHandler(),
     ]
+    # It tells every plug-in and every look at the schema.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
 
 

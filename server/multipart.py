@@ -1,6 +1,7 @@
 """The answer of ``/infer`` as 3D Slicer's client reads it: a form of a JSON part and a file."""
 
 import json
+import re
 import secrets
 from typing import Final
 
@@ -10,6 +11,9 @@ from app.store.tables import Json
 
 _BOUNDARY_BYTES: Final = 16
 """Random bytes of a boundary: no file holds it by chance."""
+
+_NOT_PLAIN: Final = re.compile(r'[^ -~]|["\\]')
+"""Characters that cannot stand in a quoted name: control, beyond ASCII, quote, backslash."""
 
 
 def form_answer(params: Json, content: bytes, file_name: str) -> Response:
@@ -35,5 +39,5 @@ def form_answer(params: Json, content: bytes, file_name: str) -> Response:
 
 def file_headers(file_name: str) -> dict[str, str]:
     """Return the header that names a downloaded file, in the spelling every client reads."""
-    ascii_name = file_name.encode("ascii", "replace").decode().translate({34: "_", 92: "_"})
-    return {"Content-Disposition": f'attachment; filename="{ascii_name}"'}
+    plain_name = _NOT_PLAIN.sub("_", file_name)
+    return {"Content-Disposition": f'attachment; filename="{plain_name}"'}

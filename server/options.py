@@ -5,6 +5,7 @@ number, as text or as an empty text, and a choice as a text or as a list with it
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -80,6 +81,8 @@ def _convert(default: Option, value: JsonValue) -> JsonValue:
     if isinstance(default, str):
         return str(value)
     number = float(str(value))
+    if not math.isfinite(number):
+        raise ValueError
     if isinstance(default, float):
         return number
     if not number.is_integer():

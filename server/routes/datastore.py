@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-from app import datastore
+from app import datastore, preannotations
 from app.store.tables import Json
 from server import downloads
 from server.dependencies import FilesDep, ReadSession, SettingsDep
@@ -20,7 +20,7 @@ def read_datastore(
 ) -> StatsOut | Json | list[TrainPairOut]:
     """Count the images and labels, or list them."""
     if output == "all":
-        return datastore.overview(session)
+        return preannotations.add_predictions(session, datastore.overview(session))
     if output == "train":
         return [TrainPairOut.model_validate(pair) for pair in datastore.train_list(session)]
     return StatsOut.model_validate(datastore.stats(session))
