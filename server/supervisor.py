@@ -32,10 +32,17 @@ _GRACE_S: Final = 5.0
 class Supervisor:
     """Keeps one worker process alive."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        first_pause_s: float = _FIRST_PAUSE_S,
+    ) -> None:
         """Prepare to run ``command``; nothing is started yet."""
-        self._command = command
-        self._environment = dict(environment)
+        self._first_pause_s = first_pause_s
+        self.command = command
+        self.environment = dict(environment)
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,14 +62,14 @@ class Supervisor:
         self._thread.join(_GRACE_S)
 
     def _watch(self) -> None:
-        pause_s = _FIRST_PAUSE_S
+        pause_s = self._first_pause_s
         while not self._stopped.is_set():
             started = time.monotonic()
             code = self._run_once()
             if self._stopped.is_set():
                 return
             lived_s = time.monotonic() - started
-            pause_s = _FIRST_PAUSE_S if lived_s > _HEALTHY_AFTER_S else pause_s
+            pause_s = self._first_pause_s if lived_s > _HEALTHY_AFTER_S else pause_s
             logger.warning("worker ended with code %s; next start in %g s", code, pause_s)
             self._stopped.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -74,7 +81,7 @@ class Supervisor:
             # The worker ends when its standard input does; see server.parent_watch. A group of its
             # own keeps Ctrl-C from it, which is meant for the server.
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                self._command, stdin=subprocess.PIPE, env=self._environment, process_group=0
+                self.command, stdin=subprocess.PIPE, env=self.environment, process_group=0
             )
         with self._process as process:
             return process.wait()

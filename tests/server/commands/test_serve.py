@@ -1,0 +1,57 @@
+"""``caclabel serve`` and ``caclabel worker``: what they refuse before they start."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from server.cli import main
+from server.commands.serve import _greeting
+
+
+def test_a_missing_studies_folder_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies = tmp_path / "nowhere"
+    for command in ("serve", "worker"):
+        assert main([command, "--studies", str(studies), "--data", str(tmp_path / "data")]) == 2
+        assert capsys.readouterr().err == (
+            f"caclabel: the studies folder {studies} does not exist\n"
+        )
+
+
+def test_a_data_folder_within_the_studies_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--studies", str(tmp_path), "--data", str(tmp_path / "data")]) == 2
+    assert "never written to" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_port_in_use_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["serve", "--data", str(tmp_path / "data"), "--port", str(port)]) == 2
+    error = capsys.readouterr().err
+    assert f"cannot listen on 127.0.0.1 port {port}" in error
+    assert "--port" in error
+
+
+def test_an_impossible_port_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--data", str(tmp_path), "--port", "70000"]) == 2
+    assert "setting port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000/"),
+        ("::1", "http://[::1]:8000/"),
+        ("0.0.0.0", f"http://{socket.gethostname()}:8000/"),
+    ],
+)
+def test_the_greeting_has_an_address_to_paste(host: str, address: str, tmp_path: Path) -> None:
+    assert address in _greeting(Settings(host=host, data=tmp_path)).split()
