@@ -176,15 +176,15 @@ class PoolMirror:
         if unlabeled_at != self._unlabeled_at:
             self._unlabeled_at, self._last_label = unlabeled_at, 0
             self._is_labeled[:] = False
-        wanted = select(LabelRow.id, LabelRow.image_id).where(
-            LabelRow.tag == FINAL_TAG,
-            LabelRow.deleted_at.is_(None),
-            LabelRow.id > self._last_label - _OVERLAP,
+        # By id alone, which is a short range; by tag, every label would be gone through.
+        wanted = select(LabelRow.id, LabelRow.image_id, LabelRow.tag, LabelRow.deleted_at).where(
+            LabelRow.id > self._last_label - _OVERLAP
         )
         places, rows = self._known(connection, wanted.order_by(LabelRow.id))
         if rows:
             self._last_label = rows[-1][0]
-            self._is_labeled[places] = True
+        for place, (_, _, tag, deleted_at) in zip(places, rows, strict=True):
+            self._is_labeled[place] |= tag == FINAL_TAG and deleted_at is None
 
     def _add_leases(self, connection: Connection) -> None:
         wanted = select(LeaseRow.id, LeaseRow.image_id, LeaseRow.served_at)

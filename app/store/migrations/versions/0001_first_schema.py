@@ -54,6 +54,7 @@ def upgrade() -> None:
             batch_op.f("ix_images_content_sha256"), ["content_sha256"], unique=False
         )
         batch_op.create_index(batch_op.f("ix_images_patient_key"), ["patient_key"], unique=False)
+        batch_op.create_index("images_missing_since", ["missing_since"], unique=False)
         batch_op.create_index(
             "images_pool", ["missing_since", "registered_at", "id", "patient_key"], unique=False
         )
@@ -259,6 +260,7 @@ def downgrade() -> None:
     op.drop_table("jobs")
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.drop_index("images_pool")
+        batch_op.drop_index("images_missing_since")
         batch_op.drop_index(batch_op.f("ix_images_patient_key"))
         batch_op.drop_index(batch_op.f("ix_images_content_sha256"))
 
