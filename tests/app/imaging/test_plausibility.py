@@ -79,10 +79,13 @@ def test_whole_units_are_not_copied() -> None:
 
 
 def test_the_ends_of_int16_are_kept() -> None:
-    values = np.array([-32768.4, 32767.4])
-    with pytest.raises(ImagingError):
-        to_hounsfield(values)
     assert to_hounsfield(np.array([-32768.0, 32767.0])).tolist() == [-32768, 32767]
+
+
+@pytest.mark.parametrize("value", [-32768.4, -32769, 32767.4, 32768, 65535])
+def test_values_beyond_int16_are_refused(value: float) -> None:
+    with pytest.raises(ImagingError, match="from -32768 to 32767 HU"):
+        to_hounsfield(np.array([0, value]))
 
 
 @pytest.mark.parametrize(("span", "sound"), [(50, True), (49, False), (0, False)])

@@ -63,7 +63,10 @@ def test_no_identifier_is_written(tmp_path: Path) -> None:
 def test_equal_volumes_become_equal_files(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "b.nii.gz"):
         write_volume(tmp_path / name, make_volume())
-    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    data = (tmp_path / "a.nii.gz").read_bytes()
+    assert data == (tmp_path / "b.nii.gz").read_bytes()
+    # Bytes 4 to 7 of a gzip are the time it was made.
+    assert data[4:8] == bytes(4)
 
 
 def test_other_endings_are_not_written(tmp_path: Path) -> None:
@@ -183,14 +186,21 @@ def test_cut_off_files_are_refused(name: str, tmp_path: Path) -> None:
             read_volume(tmp_path / name)
 
 
-def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path: Path) -> None:
-    grid = make_grid((8, 40, 40))
-    write_volume(tmp_path / "x.nii.gz", make_volume(grid))
+@pytest.mark.parametrize("position", [5000, -8], ids=["voxels", "checksum"])
+def test_a_flipped_bit_in_compressed_voxels_is_noticed(position: int, tmp_path: Path) -> None:
+    write_volume(tmp_path / "x.nii.gz", make_volume(make_grid((8, 40, 40))))
     data = bytearray((tmp_path / "x.nii.gz").read_bytes())
-    data[len(data) // 2] ^= 1
+    # A gzip stream ends with four bytes of checksum and four of length.
+    data[position] ^= 1
     (tmp_path / "x.nii.gz").write_bytes(data)
     with pytest.raises(ImagingError, match="damaged"):
         read_volume(tmp_path / "x.nii.gz")
+
+
+@pytest.mark.parametrize("slope", [0, np.nan])
+def test_a_slope_that_is_not_set_scales_nothing(slope: float, tmp_path: Path) -> None:
+    path = save(tmp_path / "x.nii", hounsfield(), scl_slope=slope, scl_inter=7)
+    np.testing.assert_array_equal(read_volume(path).hu, hounsfield().transpose(2, 1, 0))
 
 
 @pytest.mark.parametrize("name", ["x.nii", "x.nii.gz", "x.nrrd", "x.mha"])
