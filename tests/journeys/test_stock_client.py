@@ -1,0 +1,166 @@
+"""The stock client of MONAI Label 0.8.5 runs the whole loop against a real server."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.calcium.labels import LABELS
+from app.imaging.geometry import same_grid
+from app.imaging.labelmap import read_label_map
+from tests.journeys.pool import grid, tiny_labels, write_image, write_label, write_pool
+from tests.journeys.serving import RunningServer, serving, wait_until
+
+with warnings.catch_warnings():
+    # The client needs the module cgi, which Python 3.13 has no longer got.
+    warnings.filterwarnings("ignore", "'cgi' is deprecated", DeprecationWarning)
+    from monailabel.client.client import MONAILabelClient, MONAILabelClientException
+
+pytestmark = [
+    pytest.mark.slow,
+    # The client leaves closing its files and sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+_TRAINING_S = 240.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("stock-client")
+    studies = write_pool(folder / "studies", 6)
+    with serving(studies, folder / "data", validation_percent=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return MONAILabelClient(server.url, str(tmp_path_factory.mktemp("client")), "user-xyz")
+
+
+@pytest.fixture(scope="module")
+def labeled(client: Any, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Label the first two samples as an annotator does; returns their ids."""
+    folder = tmp_path_factory.mktemp("labels")
+    done = []
+    for strategy in ("random", "uncertainty"):
+        image_id = client.next_sample(strategy, {})["id"]
+        label = write_label(folder / f"{image_id}.nrrd", seed_of(image_id))
+        names = [{"name": "LAD", "idx": 2}, {"name": "LAD_region", "idx": 6}]
+        answer = client.save_label(image_id, str(label), params={"label_info": names})
+        assert answer == {"image": image_id, "label": image_id}
+        done.append(image_id)
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(client: Any, server: RunningServer, labeled: list[str]) -> dict[str, Any]:
+    """Train on the two labels; returns the task as it ended."""
+    assert len(labeled) == 2
+    task = client.train_start("calcium", {"max_epochs": "1"})
+    assert task["status"] == "RUNNING"
+    assert client.train_status(check_if_running=True)
+    with pytest.raises(MONAILabelClientException) as refused:
+        client.train_start("calcium", {"max_epochs": 1})
+    assert "429" in refused.value.msg
+    wait_until(lambda: not server.is_training(), server, _TRAINING_S)
+    ended: dict[str, Any] = client.train_status()
+    return ended
+
+
+def seed_of(image_id: str) -> int:
+    return int(image_id.removeprefix("case_"))
+
+
+def check_mask(path: str) -> None:
+    """Check that a mask lies on the grid of the image and holds known values only."""
+    mask = read_label_map(Path(path))
+    assert same_grid(mask.grid, grid())
+    assert set(np.unique(mask.array)) <= {0, *LABELS.values()}
+
+
+def test_nobody_has_to_log_in(client: Any) -> None:
+    assert not client.auth_enabled()
+
+
+def test_labels_are_counted_and_come_back_as_submitted(client: Any, labeled: list[str]) -> None:
+    entries = client.datastore()["objects"]
+    for image_id in labeled:
+        assert entries[image_id]["labels"]["final"]["info"]["client_id"] == "user-xyz"
+        label = read_label_map(Path(client.download_label(image_id, "final")))
+        np.testing.assert_array_equal(label.array, tiny_labels(seed_of(image_id)))
+
+
+def test_training_ends_done_and_offers_the_model(client: Any, trained: dict[str, Any]) -> None:
+    assert trained["status"] == "DONE", trained["details"]
+    info = client.info()
+    assert info["models"]["calcium"]["labels"] == LABELS
+    assert info["datastore"]["completed"] == 2
+    assert info["train_stats"]["calcium"]["total_time"] > 0
+
+
+@pytest.mark.usefixtures("trained")
+class TestWithAModel:
+    @pytest.mark.parametrize("extension", [".nrrd", ".nii.gz"])
+    def test_infer_brings_a_mask_and_the_calcium_table(self, client: Any, extension: str) -> None:
+        params = {"result_extension": extension, "result_dtype": "uint8"}
+        path, table = client.infer("calcium", "case_0", params)
+        assert path.endswith(extension)
+        check_mask(path)
+        assert table["label_names"] == LABELS
+        assert set(table["calcium"]["arteries"]) == {"LM", "LAD", "LCX", "RCA"}
+        shares = table["calcium"]["distribution"]["category_probabilities"]
+        assert sum(shares.values()) == pytest.approx(1)
+
+    def test_infer_takes_the_image_of_a_session(self, client: Any, server: RunningServer) -> None:
+        opened = client.create_session(str(server.studies / "case_1.nii.gz"))
+        session_id = opened["session_id"]
+        assert client.get_session(session_id)["name"] == session_id
+        path, _ = client.infer("calcium", "anything", {}, session_id=session_id)
+        check_mask(path)
+        client.remove_session(session_id)
+        with pytest.raises(MONAILabelClientException) as gone:
+            client.get_session(session_id)
+        assert gone.value.status_code == 404
+
+    def test_infer_takes_a_file(self, client: Any, tmp_path: Path) -> None:
+        image = write_image(tmp_path / "somewhere.nii.gz", seed=77)
+        path, _ = client.infer("calcium", "", {}, file=str(image))
+        check_mask(path)
+
+    def test_a_training_that_is_stopped_says_so(self, client: Any) -> None:
+        started = client.train_start("calcium", {"max_epochs": 50})
+        stopped = client.train_stop()
+        assert stopped["id"] == started["id"]
+        assert stopped["status"] == "STOPPED"
+        assert stopped["details"][-1]
+        assert client.train_stop() is None
+        assert not client.train_status(check_if_running=True)
+
+
+def test_an_upload_is_offered_as_a_sample(client: Any, tmp_path: Path) -> None:
+    image = write_image(tmp_path / "extra.nii.gz", seed=99)
+    assert client.upload_image(str(image), "extra") == {"image": "extra"}
+    served = [client.next_sample("first", {}).get("id") for _ in range(6)]
+    assert "extra" in served
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda client: client.infer("spleen", "case_0", {}), "known: calcium"),
+        (lambda client: client.infer("calcium", "nobody", {}), "no image"),
+        (lambda client: client.next_sample("nope", {}), "known: uncertainty"),
+        (lambda client: client.download_label("case_0", "version_9"), "has no label"),
+    ],
+)
+def test_a_refusal_is_one_sentence_for_the_dialog(client: Any, call: Any, words: str) -> None:
+    with pytest.raises(MONAILabelClientException) as refused:
+        call(client)
+    body = json.loads(refused.value.msg.partition("Response: ")[2])
+    assert set(body) == {"detail"}
+    assert words in body["detail"]
