@@ -29,8 +29,8 @@ ARTERY_SHARES = {"LM": 0.09, "LAD": 0.50, "LCX": 0.17, "RCA": 0.24}
 _KERNEL_MM2 = 1.5
 """Area of the reconstruction kernel."""
 
-_SEEN_MG_MM3 = 0.17
-"""Density in mg/mm³ that lifts a mixture of fat and vessel over the threshold."""
+_SEEN_MG_MM3 = 0.09
+"""Density in mg/mm³ that lifts a fine voxel over the threshold; coarse ones hold more fat."""
 
 _RESOLVED_MM = 1.35
 """Side of a voxel below which plaques have their natural size."""
@@ -59,12 +59,12 @@ class Sampling:
     @property
     def least_mg(self) -> float:
         """Mass of the smallest plaque that an image still shows."""
-        return _SEEN_MG_MM3 * self.spread_mm3
+        return _SEEN_MG_MM3 * self.growth**2 * self.spread_mm3
 
     @property
     def agatston_per_mg(self) -> float:
         """Agatston score of a milligram of the plaques drawn here, about."""
-        return 6.5 / (1.0 + self.spread_mm3 / 25.0)
+        return 5.0 / (1.0 + self.spread_mm3 / 40.0)
 
     @property
     def growth(self) -> float:
@@ -158,15 +158,15 @@ def _draw_plaque(
 
 def draw_size(grown: float, rng: np.random.Generator) -> Floats:
     """Draw half lengths along, across and around a wall, in mm, shape (3,)."""
-    length = np.clip(np.exp(rng.normal(np.log(3.4), 0.5)), 1.2, 8.0)
-    thick = np.clip(np.exp(rng.normal(np.log(1.6), 0.35)), 0.8, 3.0)
+    length = np.clip(np.exp(rng.normal(np.log(2.8), 0.55)), 1.0, 8.0)
+    thick = np.clip(np.exp(rng.normal(np.log(1.5), 0.4)), 0.8, 3.0)
     sides: Floats = np.array([length, thick, thick * rng.uniform(1.0, 1.6)])
     return sides * grown / 2.0
 
 
 def draw_density(rng: np.random.Generator) -> float:
     """Draw a density in mg/cm³."""
-    return float(np.clip(np.exp(rng.normal(np.log(420.0), 0.42)), 200.0, 1200.0))
+    return float(np.clip(np.exp(rng.normal(np.log(330.0), 0.5)), 200.0, 1000.0))
 
 
 def wall_ellipsoid(

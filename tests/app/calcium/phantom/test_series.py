@@ -123,8 +123,8 @@ def test_scores_change_with_the_place_of_the_slices_and_the_mass_does_not() -> N
     )
     shifted = [make_phantom(replace(config, shift_z_mm=z), seed=8) for z in (0.0, 1.0, 2.0)]
     scores = [score_phantom(phantom).total.agatston for phantom in shifted]
-    assert len(set(scores)) == 3
-    assert max(scores) < 2.5 * min(scores)
+    # Partial volume alone moves the score of many small plaques by some percent.
+    assert 1.03 < max(scores) / min(scores) < 2.5
     for artery in ARTERIES:
         assert len({phantom.truth[artery].mass_mg for phantom in shifted}) == 1
 
