@@ -143,8 +143,8 @@ def _take(scan: _Scan, finding: Finding) -> None:
     except NotFoundError:
         return  # Gone since the folder was listed; the next scan sees it.
     known = scan.images.get(_place(scan, finding))
-    if known and known.signature == signature and (known.is_removed or not known.is_missing):
-        scan.report.unchanged += not known.is_removed
+    if known and (known.is_removed or known.signature == signature):
+        _take_known(scan, known)
         return
     if scan.quarantine.get(_quarantine_path(scan, finding)) == signature:
         scan.report.quarantined += 1
@@ -154,6 +154,18 @@ def _take(scan: _Scan, finding: Finding) -> None:
         scan.report.registered += 1
     except ImagingError as error:
         _quarantine(scan, finding, signature, str(error))
+
+
+def _take_known(scan: _Scan, known: _Known) -> None:
+    """Count an image whose files are as they were, and take one back that was missing."""
+    if known.is_removed:
+        return
+    scan.report.unchanged += not known.is_missing
+    scan.report.registered += known.is_missing
+    if known.is_missing:
+        back = update(ImageRow).where(ImageRow.id == known.id, ImageRow.removed_at.is_(None))
+        with scan.database.writing() as session:
+            session.execute(back.values(missing_since=None))
 
 
 def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> None:
@@ -174,7 +186,8 @@ def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> 
         else:
             stem, _ = split_extension(finding.path.name, IMAGE_EXTENSIONS)
             image_id = _free_id(session, finding.series_uid or stem, path, content)
-            info = {"name": finding.path.name}
+            # The name of a folder is not kept: it often is the patient's.
+            info = {} if finding.kind == "dicom" else {"name": finding.path.name}
             session.add(image_rows.image_row(image_id, volume, origin, info, now=scan.now()))
 
 
@@ -244,7 +257,8 @@ def _forget_healed(scan: _Scan, findings: list[Finding], problems: list[str]) ->
     healed = set(scan.quarantine) - suspects - set(problems)
     if healed:
         with scan.database.writing() as session:
-            session.execute(delete(QuarantineRow).where(QuarantineRow.path.in_(healed)))
+            for path in healed:
+                session.execute(delete(QuarantineRow).where(QuarantineRow.path == path))
 
 
 def _place(scan: _Scan, finding: Finding) -> _Place:

@@ -5,8 +5,9 @@ has come since: rows have rising ids, and images and deletions have times. The m
 decides nothing: whoever takes an image from it checks the row before leasing it, and an
 empty answer is asked again of a fresh one.
 
-Concurrency: any thread; one lock around each use. The shared mirror reads committed rows
-over a connection of its own, so nothing that is rolled back later gets into it.
+Concurrency: any thread; one lock around each use, held while nothing else is waited for.
+The shared mirror reads committed rows over a connection of its own, so nothing that is
+rolled back later gets into it.
 """
 
 import threading
@@ -17,8 +18,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Select, func, select
+from sqlalchemy import Connection, Engine, Select, create_engine, func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 from sqlalchemy.pool import Pool as ConnectionPool
 
 from app.intake.pool import FINAL_TAG
@@ -202,8 +204,18 @@ class PoolMirror:
         return [self._place[row[1]] for row in rows], rows
 
 
-_mirrors: "weakref.WeakKeyDictionary[ConnectionPool, PoolMirror]" = weakref.WeakKeyDictionary()
-_mirrors_lock = threading.Lock()
+class _SharedMirror:
+    """The mirror of one database in this process, with a way to read committed rows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.mirror = PoolMirror()
+        # Not from the engine's own pool: writers that wait for each other may hold all of
+        # its connections, and the one that may write would wait here for a free one.
+        self.reader = create_engine(engine.url, poolclass=NullPool)
+
+
+_shared: "weakref.WeakKeyDictionary[ConnectionPool, _SharedMirror]" = weakref.WeakKeyDictionary()
+_shared_lock = threading.Lock()
 
 
 def shared_pool(session: Session, leased: Collection[str], unwanted: Collection[str]) -> Pool:
@@ -211,10 +223,10 @@ def shared_pool(session: Session, leased: Collection[str], unwanted: Collection[
     engine = session.get_bind()
     if not isinstance(engine, Engine):
         return fresh_pool(session, leased, unwanted)
-    with _mirrors_lock:
-        mirror = _mirrors.setdefault(engine.pool, PoolMirror())
-    with engine.execution_options(begin_immediate=False).connect() as connection:
-        return mirror.pool(connection, leased, unwanted)
+    with _shared_lock:
+        shared = _shared.get(engine.pool) or _shared.setdefault(engine.pool, _SharedMirror(engine))
+    with shared.reader.connect() as connection:
+        return shared.mirror.pool(connection, leased, unwanted)
 
 
 def fresh_pool(session: Session, leased: Collection[str], unwanted: Collection[str]) -> Pool:

@@ -238,6 +238,26 @@ class TestScan:
         assert scan(deployment).registered == 1
         assert all_images(deployment)["case"].missing_since is None
 
+    def test_a_folder_that_was_away_comes_back_unopened(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        volume_file(deployment.studies)
+        scan(deployment)
+        aside = deployment.studies.rename(deployment.settings.data / "aside")
+        deployment.studies.mkdir()
+        scan(deployment)
+        deployment.studies.rmdir()
+        aside.rename(deployment.studies)
+        monkeypatch.setattr("app.intake.folder_scan.read_finding", None)
+        assert scan(deployment).registered == 1
+        assert all_images(deployment)["case"].missing_since is None
+
+    def test_keeps_no_name_of_a_folder(self, deployment: Deployment) -> None:
+        write_dicom(deployment.studies / "DOE^JANE")
+        scan(deployment)
+        (row,) = all_images(deployment).values()
+        assert "DOE" not in f"{row.id} {row.name} {row.info}"
+
     def test_a_renamed_file_keeps_its_id_and_labels(self, deployment: Deployment) -> None:
         path = volume_file(deployment.studies)
         scan(deployment)
@@ -294,6 +314,8 @@ class TestScan:
             images.remove_image(session, "case", actor="me", now=2.0)
         report = scan(deployment)
         assert (report.registered, report.missing) == (0, 0)
+        volume_file(deployment.studies, seed=5)
+        assert scan(deployment).registered == 0
         with deployment.database.reading() as session:
             assert images.image_ids(session) == []
             with pytest.raises(NotFoundError):

@@ -49,23 +49,25 @@ def ask(
         return sample.image.id if sample else None
 
 
+def label_row(image_id: str, tag: str = "final") -> LabelRow:
+    return LabelRow(
+        image_id=image_id,
+        tag=tag,
+        version=1,
+        sha256="",
+        submitted_sha256="",
+        submitted_name="",
+        covers_calcium=True,
+        covers_regions=False,
+        annotator="",
+        info={},
+        created_at=0.0,
+    )
+
+
 def label(deployment: Deployment, image_id: str, tag: str = "final") -> None:
     with deployment.database.writing() as session:
-        session.add(
-            LabelRow(
-                image_id=image_id,
-                tag=tag,
-                version=1,
-                sha256="",
-                submitted_sha256="",
-                submitted_name="",
-                covers_calcium=True,
-                covers_regions=False,
-                annotator="",
-                info={},
-                created_at=0.0,
-            )
-        )
+        session.add(label_row(image_id, tag))
 
 
 def leases(deployment: Deployment) -> list[LeaseRow]:
@@ -226,19 +228,44 @@ class TestLease:
     def test_clients_that_ask_at_once_never_share(self, deployment: Deployment) -> None:
         ids = fill(deployment, 40)
         served: list[str | None] = []
-        start = threading.Barrier(8)
+        # More clients than the engine has connections.
+        start = threading.Barrier(20)
 
-        def label_five() -> None:
+        def ask_three_times() -> None:
             start.wait()
-            served.extend(ask(deployment, strategy="random") for _ in range(6))
+            served.extend(ask(deployment, strategy="random") for _ in range(3))
 
-        threads = [threading.Thread(target=label_five) for _ in range(8)]
+        threads = [threading.Thread(target=ask_three_times) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        # Eight clients ask six times each for forty images.
-        assert Counter(served) == Counter(dict.fromkeys(ids, 1) | {None: 8})
+        # Twenty clients ask three times each for forty images.
+        assert Counter(served) == Counter(dict.fromkeys(ids, 1) | {None: 20})
+
+    def test_nothing_that_was_rolled_back_counts(self, deployment: Deployment) -> None:
+        (image_id,) = fill(deployment, 1)
+
+        def label_ask_and_fail() -> None:
+            with deployment.database.writing() as session:
+                session.add(label_row(image_id))
+                session.flush()
+                assert (
+                    samples.assign_next(
+                        session,
+                        strategy="first",
+                        client_id="c",
+                        options={},
+                        settings=deployment.settings,
+                        now=1.0,
+                    )
+                    is None
+                )
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            label_ask_and_fail()
+        assert ask(deployment) == image_id
 
 
 class TestSkip:
