@@ -44,6 +44,10 @@ class RunningServer:
         """Count the images of the pool."""
         return int(self.request("GET", "/datastore/").json()["total"])
 
+    def labeled(self) -> int:
+        """Count the images with a final label."""
+        return int(self.request("GET", "/datastore/").json()["completed"])
+
     def has_worker(self) -> bool:
         """Tell whether a worker lives."""
         return bool(self.request("GET", "/health").json()["status"] == "ok")
