@@ -80,13 +80,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class ArteryTruth:
-    """Calcium of one artery as it was put in, free of noise, blur and sampling.
+    """Calcium of one artery as it was put in.
 
     Attributes:
         mass_mg: Analytic mass of hydroxyapatite.
         volume_mm3: Analytic volume of the plaques.
         plaques: Number of plaques; some may overlap.
-        agatston: Agatston score of the same slices without noise and motion.
+        agatston: Agatston score of the same slices without noise.
     """
 
     mass_mg: float

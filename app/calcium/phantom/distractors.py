@@ -45,7 +45,7 @@ def draw_distractors(
         (0.14, 6, lambda: _on_mitral_ring(heart, size(), rng)),
         (0.10, 2, lambda: _in_papillary_muscle(heart, size(), rng)),
         (0.22, 3, lambda: _in_node(heart, size(), rng)),
-        (0.06, 4, lambda: _on_pericardium(heart, size(), rng)),
+        (0.06, 4, lambda: on_pericardium(heart, size(), rng)),
     )
     deposits: list[Deposit] = []
     for share, most, place in sites:
@@ -101,7 +101,7 @@ def _in_node(heart: Heart, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
     return _loose(heart.at(place), semi, rng)
 
 
-def _on_pericardium(heart: Heart, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
+def on_pericardium(heart: Heart, semi: Floats, rng: np.random.Generator) -> Ellipsoid:
     """Place a flat deposit on the sac over the right ventricle."""
     wall = heart.chambers[1]
     way = np.array([rng.uniform(-0.5, 0.5), rng.uniform(0.5, 1.0), rng.uniform(-0.6, 0.6)])

@@ -67,7 +67,8 @@ def write_pool(
         writer: csv.DictWriter[str] | None = None
         for index in range(count):
             phantom = phantom_patient(seed, index, size)
-            _write_files(folder, phantom, dicom)
+            # Scanners number slices from either end; readers must not rely on it.
+            _write_files(folder, phantom, dicom=dicom, descending=index % 2 == 1)
             row = _row(phantom)
             if writer is None:
                 writer = csv.DictWriter(stream, list(row))
@@ -93,11 +94,11 @@ def _check(folder: Path, count: int, size: tuple[int, int, int]) -> None:
         raise ConflictError(f"{folder.name} holds phantoms already; choose another folder")
 
 
-def _write_files(folder: Path, phantom: Phantom, dicom: bool) -> None:
+def _write_files(folder: Path, phantom: Phantom, *, dicom: bool, descending: bool) -> None:
     """Write image and oracle label of one phantom."""
     name = phantom.volume.identifiers.patient_id
     if dicom:
-        write_series(folder / IMAGES / name, phantom.volume)
+        write_series(folder / IMAGES / name, phantom.volume, descending=descending)
     else:
         write_volume(folder / IMAGES / f"{name}.nii.gz", phantom.volume)
     write_label_map(

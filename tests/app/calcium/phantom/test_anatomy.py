@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from app.calcium.labels import ARTERIES
-from app.calcium.phantom.anatomy import Anatomy, draw_anatomy
+from app.calcium.phantom.anatomy import Anatomy, draw_anatomy, paint_tissues
 from app.calcium.phantom.geometry import Plane
 from app.calcium.phantom.heart import heart_frame
+from app.calcium.phantom.metal import STENT, draw_metal
+from app.calcium.phantom.motion import draw_motion
+from app.calcium.phantom.rasterise import Frame
 from app.calcium.phantom.texture import draw_waves
 
 PATIENTS = 30
@@ -114,3 +119,24 @@ def test_waves_have_unit_spread() -> None:
         for seed in range(20)
     ]
     assert np.mean(spreads) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_stent_is_a_bright_ring_in_its_artery(anatomies: list[Anatomy]) -> None:
+    bare = replace(anatomies[0], metal=())
+    drawn = (
+        draw_metal(bare.heart, bare.coronaries, -90.0, np.random.default_rng(seed))
+        for seed in range(500)
+    )
+    stent = next(part for parts in drawn for part in parts if part.name == STENT)
+    place = stent.tube.points[len(stent.tube.points) // 2]
+    side = np.linspace(-8.0, 8.0, 41)
+    frame = Frame(side + place[0], side + place[1], np.array([place[2]]), 1.0, 1.0)
+    rest = draw_motion(0.0, np.random.default_rng(1))
+    without, with_ = (
+        paint_tissues(replace(bare, metal=metal), frame, rest) for metal in ((), (stent,))
+    )
+    added = (with_ - without)[0]
+    assert added.max() > 300.0
+    # The lumen stays open, and the stent ends with the artery wall.
+    assert added[20, 20] < 0.5 * added.max()
+    assert np.count_nonzero(added > 100.0) * 0.16 < 60.0

@@ -4,7 +4,7 @@ import pytest
 from app.calcium.labels import ARTERIES
 from app.calcium.phantom import SCORE_CLASSES
 from app.calcium.phantom.anatomy import Anatomy, draw_anatomy
-from app.calcium.phantom.distractors import draw_distractors
+from app.calcium.phantom.distractors import draw_distractors, on_pericardium
 from app.calcium.phantom.geometry import Floats
 from app.calcium.phantom.plaques import (
     CLASS_RANGES,
@@ -111,9 +111,9 @@ def test_mass_is_density_times_volume(anatomies: list[Anatomy]) -> None:
 
 def test_other_calcium_keeps_clear_of_the_arteries(anatomies: list[Anatomy]) -> None:
     found = 0
-    for anatomy in anatomies:
+    for number, anatomy in enumerate(anatomies):
         for seed in range(6):
-            rng = np.random.default_rng(seed)
+            rng = np.random.default_rng((number, seed))
             others = draw_distractors(anatomy.heart, anatomy.thorax, anatomy.coronaries, 1.0, rng)
             found += len(others)
             for other in others:
@@ -122,3 +122,12 @@ def test_other_calcium_keeps_clear_of_the_arteries(anatomies: list[Anatomy]) -> 
                     assert distance_mm(other.body.centre, anatomy, artery) > 4.0
     # A distractor in most patients, or the benchmark asks nothing.
     assert found > 72
+
+
+def test_calcium_of_the_pericardium_lies_on_the_sac(anatomies: list[Anatomy]) -> None:
+    for seed, anatomy in enumerate(anatomies):
+        heart = anatomy.heart
+        body = on_pericardium(heart, np.array([2.0, 0.8, 1.5]), np.random.default_rng(seed))
+        place = body.centre[:, None]
+        near = [chamber.distance(*place) for chamber in heart.chambers]
+        assert abs(float(heart.sac_distance(near)[0])) < 1.0
