@@ -1,14 +1,17 @@
-"""What routes are given: settings, files, the time, and sessions with their transactions.
+"""What routes are given: settings, files, the time, the database and a session to read.
 
-Concurrency: endpoints and dependencies run in threads of one pool. A session belongs to
-one request. `WriteSession` has function scope, so that its transaction is committed
-before the answer leaves: an answer of 200 is a promise that the change is on disk.
+Concurrency: endpoints run in threads of one pool, a session belongs to one request. An
+endpoint that changes something opens its transaction itself, ``with database.writing()``:
+so it is committed before the answer leaves, and a 200 is a promise that the change is on
+disk. A dependency that commits afterwards would hold SQLite's write lock while it waits for
+a free thread, and with every thread waiting for the lock nothing would ever move again.
 """
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
@@ -17,19 +20,34 @@ from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
 
+THREADS: Final = 64
+"""Threads for endpoints of one server process."""
+
+WAITING_PLACES: Final = 32
+"""Requests that may wait for a worker at once; the other threads answer everybody else."""
+
 
 @dataclass(frozen=True)
 class Services:
-    """What one server process has for all its requests."""
+    """What one server process has for all its requests.
+
+    Attributes:
+        settings: Settings of the deployment.
+        database: The application database.
+        files: Content-addressed files.
+        waiting_places: How many more requests may wait for a worker; each holds a thread.
+    """
 
     settings: Settings
     database: Database
     files: FileStore
+    waiting_places: threading.Semaphore
 
 
 def open_services(settings: Settings) -> Services:
     """Build the services of a process; nothing is read or written yet."""
-    return Services(settings, Database(settings.database), FileStore(settings.files))
+    places = threading.Semaphore(WAITING_PLACES)
+    return Services(settings, Database(settings.database), FileStore(settings.files), places)
 
 
 def _services(request: Request) -> Services:
@@ -57,13 +75,12 @@ def _reading(services: ServicesDep) -> Iterator[Session]:
         yield session
 
 
-def _writing(services: ServicesDep) -> Iterator[Session]:
-    with services.database.writing() as session:
-        yield session
+def _database(services: ServicesDep) -> Database:
+    return services.database
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
+DatabaseDep = Annotated[Database, Depends(_database)]
 FilesDep = Annotated[FileStore, Depends(_files)]
 Now = Annotated[float, Depends(_now)]
 ReadSession = Annotated[Session, Depends(_reading, scope="function")]
-WriteSession = Annotated[Session, Depends(_writing, scope="function")]

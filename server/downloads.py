@@ -13,7 +13,9 @@ from app import datastore, images, inference, labels
 from app.errors import InvalidInputError, NotFoundError
 from app.settings import Settings
 from app.store.files import FileStore
+from app.store.tables import ImageRow
 from server.catalog import PREDICTION_TAG
+from server.dependencies import Services
 from server.multipart import file_headers
 
 _BINARY: Final = "application/octet-stream"
@@ -29,24 +31,20 @@ def file_answer(path: Path, name: str) -> FileResponse:
     return FileResponse(path, media_type=_BINARY, headers=file_headers(name))
 
 
-def image_answer(
-    session: Session, files: FileStore, settings: Settings, image_id: str
-) -> FileResponse:
+def image_answer(services: Services, image_id: str) -> FileResponse:
     """Answer with the file of an image."""
-    row = images.get_image(session, image_id)
-    return file_answer(images.image_file(settings, files, row), row.name)
+    row, path = _image_file(services, image_id)
+    return file_answer(path, row.name)
 
 
-def check_image(
-    session: Session, files: FileStore, settings: Settings, image_id: str, checksum: str
-) -> None:
+def check_image(services: Services, image_id: str, checksum: str) -> None:
     """Check that an image can be downloaded, with the checksum the client knows, if any.
 
     Raises:
         NotFoundError: If it cannot, or its file is another one.
         InvalidInputError: If the checksum is of an unknown kind.
     """
-    path = images.image_file(settings, files, images.get_image(session, image_id))
+    _, path = _image_file(services, image_id)
     if checksum and not _has_checksum(path, checksum):
         raise NotFoundError(f"the file of image {image_id} has another checksum")
 
@@ -69,6 +67,18 @@ def dataset_answer(
     answer = file_answer(path, "dataset.zip")
     answer.background = BackgroundTask(path.unlink, missing_ok=True)
     return answer
+
+
+def _image_file(services: Services, image_id: str) -> tuple[ImageRow, Path]:
+    """Return an image with its file; a DICOM series is converted outside any transaction."""
+    with services.database.reading() as session:
+        row = images.get_image(session, image_id)
+    checksum = row.file_sha256
+    path = images.image_file(services.settings, services.files, row)
+    if row.file_sha256 != checksum:
+        with services.database.writing() as session:
+            images.get_image(session, image_id).file_sha256 = row.file_sha256
+    return row, path
 
 
 def _label_path(session: Session, files: FileStore, image_id: str, tag: str) -> Path:

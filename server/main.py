@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app.settings import Settings, load_settings
-from server.dependencies import Services, open_services
+from server.dependencies import THREADS, Services, open_services
 from server.errors import add_error_handlers
 from server.middleware import SlashMiddleware, UploadLimitMiddleware
 from server.routes import ALL_ROUTERS
@@ -62,6 +63,7 @@ def _add_middleware(application: FastAPI, settings: Settings) -> None:
 @asynccontextmanager
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     services: Services = application.state.services
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
     services.settings.data.mkdir(parents=True, exist_ok=True)
     services.database.migrate()
     yield

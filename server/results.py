@@ -14,6 +14,7 @@ from app.calcium_table import calcium_table
 from app.errors import InvalidInputError, JobFailedError
 from app.store.tables import JobRow, Json, PredictionRow
 from server.dependencies import Services
+from server.waiting import run_and_wait
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ _Found = tuple[str, Json, list[list[float]], float]
 
 
 def _of_session(services: Services, session_id: str, now: float) -> _Found:
-    with services.database.writing() as session:
+    def start(session: Session) -> JobRow:
         sessions.touch(session, session_id, now=now)
-        job = inference.request_prediction(session, session_id=session_id, now=now)
-    result = _wait(services, job).result
+        return inference.request_prediction(session, session_id=session_id, now=now)
+
+    result = run_and_wait(services, start, services.settings.infer_timeout_s).result
     return result["sha256"], result["scores"], result["agatston_samples"], result["seconds"]
 
 
@@ -74,11 +76,13 @@ def _of_image(services: Services, image_id: str, now: float) -> _Found:
         stored = inference.find_prediction(session, image_id)
     if stored is not None:
         return _row(stored)
-    with services.database.writing() as session:
-        job = inference.request_prediction(session, image_id=image_id, now=now)
-    prediction_id = _wait(services, job).result["prediction_id"]
+    done = run_and_wait(
+        services,
+        lambda session: inference.request_prediction(session, image_id=image_id, now=now),
+        services.settings.infer_timeout_s,
+    )
     with services.database.reading() as session:
-        return _row(_prediction(session, prediction_id))
+        return _row(_prediction(session, done.result["prediction_id"]))
 
 
 def _prediction(session: Session, prediction_id: int) -> PredictionRow:
@@ -86,10 +90,6 @@ def _prediction(session: Session, prediction_id: int) -> PredictionRow:
     if row is None:
         raise JobFailedError("the prediction was removed before it could be answered; try again")
     return row
-
-
-def _wait(services: Services, job: JobRow) -> JobRow:
-    return inference.wait_for(services.database, job.id, services.settings.infer_timeout_s)
 
 
 def _row(row: PredictionRow) -> _Found:

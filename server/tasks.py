@@ -6,12 +6,13 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from app import inference, jobs
+from app import jobs
 from app.errors import BusyError, NotFoundError
 from app.jobs import JobKind
 from app.store.tables import JobRow, Json
 from server.dependencies import Services
 from server.schemas import TaskOut
+from server.waiting import run_and_wait
 
 _NAMES: Final[Mapping[JobKind, str]] = {
     "train": "training",
@@ -113,12 +114,11 @@ def started(
     services: Services, start: Callable[[Session], JobRow], *, wait: bool
 ) -> TaskOut | Json:
     """Start a job in a transaction of its own; answer its task, or wait for its result."""
+    if wait:
+        done = run_and_wait(services, start, _SYNC_TIMEOUT_S)
+        return done.result or task_of(done)
     with services.database.writing() as session:
-        job = start(session)
-    if not wait:
-        return task_of(job)
-    done = inference.wait_for(services.database, job.id, _SYNC_TIMEOUT_S)
-    return done.result or task_of(done)
+        return task_of(start(session))
 
 
 def _unstopped(session: Session, kind: JobKind) -> JobRow | None:

@@ -28,7 +28,11 @@ class Database:
     def __init__(self, url: str) -> None:
         """Open the engine for ``url``; nothing is read or written yet."""
         self.url = url
-        self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        # No upper bound: a thread has one session at a time, so the threads bound the
+        # connections, and waiting for one could block the thread that would free it.
+        self.engine = create_engine(
+            url, pool_pre_ping=not url.startswith("sqlite"), max_overflow=-1
+        )
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
         self._writing_engine = self.engine.execution_options(begin_immediate=True)

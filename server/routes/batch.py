@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from server import evaluation, tasks
 from server.catalog import ModelName
-from server.dependencies import Now, ReadSession, ServicesDep, WriteSession
+from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
 from server.options import JsonObject
 from server.schemas import TaskOut
 
@@ -37,6 +37,7 @@ def batch_infer(
 
 
 @router.delete("")
-def batch_stop(session: WriteSession, now: Now) -> TaskOut | None:
+def batch_stop(database: DatabaseDep, now: Now) -> TaskOut | None:
     """Stop the running batch; null when none runs."""
-    return tasks.stop_task(session, "batch", now=now)
+    with database.writing() as session:
+        return tasks.stop_task(session, "batch", now=now)

@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse
 from app import datastore, images
 from app.store.tables import Json
 from server import downloads, submissions
-from server.dependencies import FilesDep, Now, ReadSession, ServicesDep, SettingsDep, WriteSession
+from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
 from server.options import DEFAULT_CLIENT, client_of, read_object
 from server.schemas import ImageOut
 
@@ -32,26 +32,23 @@ def add_image(
 
 @router.delete("")
 @router.delete("/image")
-def remove_image(session: WriteSession, now: Now, id: str) -> Json:
+def remove_image(database: DatabaseDep, now: Now, id: str) -> Json:
     """Take an image out of the pool; its file and labels are kept."""
-    images.remove_image(session, id, actor=DEFAULT_CLIENT, now=now)
+    with database.writing() as session:
+        images.remove_image(session, id, actor=DEFAULT_CLIENT, now=now)
     return {}
 
 
 @router.get("/image", response_class=FileResponse)
-def download_image(
-    session: WriteSession, files: FilesDep, settings: SettingsDep, image: str
-) -> FileResponse:
+def download_image(services: ServicesDep, image: str) -> FileResponse:
     """Download the image as one file."""
-    return downloads.image_answer(session, files, settings, image)
+    return downloads.image_answer(services, image)
 
 
 @router.head("/image")
-def check_image(
-    session: WriteSession, files: FilesDep, settings: SettingsDep, image: str, check_sum: str = ""
-) -> None:
+def check_image(services: ServicesDep, image: str, check_sum: str = "") -> None:
     """Tell whether the image is there (and has the checksum ``SHA256:<hex>``)."""
-    downloads.check_image(session, files, settings, image, check_sum)
+    downloads.check_image(services, image, check_sum)
 
 
 @router.get("/image/info")
@@ -62,8 +59,9 @@ def read_image_info(session: ReadSession, image: str) -> Json:
 
 @router.put("/image/info")
 def update_image_info(
-    session: WriteSession, now: Now, image: str, info: Annotated[str, Form()] = "{}"
+    database: DatabaseDep, now: Now, image: str, info: Annotated[str, Form()] = "{}"
 ) -> None:
     """Merge a JSON object into what is kept with an image."""
     given = read_object(info, "info")
-    images.update_image_info(session, image, given, actor=client_of(given), now=now)
+    with database.writing() as session:
+        images.update_image_info(session, image, given, actor=client_of(given), now=now)

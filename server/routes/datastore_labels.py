@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse
 from app import labels
 from app.store.tables import Json
 from server import downloads, submissions
-from server.dependencies import FilesDep, Now, ReadSession, ServicesDep, WriteSession
+from server.dependencies import DatabaseDep, FilesDep, Now, ReadSession, ServicesDep
 from server.options import DEFAULT_CLIENT, client_of, read_object
 from server.schemas import LabelOut
 
@@ -43,9 +43,10 @@ def check_label(session: ReadSession, image: str, tag: str) -> None:
 
 
 @router.delete("/label")
-def remove_label(session: WriteSession, now: Now, id: str, tag: str) -> Json:
+def remove_label(database: DatabaseDep, now: Now, id: str, tag: str) -> Json:
     """Hide every version of a label; nothing happens when there is none."""
-    labels.delete_label(session, id, tag, actor=DEFAULT_CLIENT, now=now)
+    with database.writing() as session:
+        labels.delete_label(session, id, tag, actor=DEFAULT_CLIENT, now=now)
     return {}
 
 
@@ -57,17 +58,19 @@ def read_label_info(session: ReadSession, label: str, tag: str) -> Json:
 
 @router.put("/label/info")
 def replace_label_info(
-    session: WriteSession, now: Now, label: str, tag: str, info: Annotated[str, Form()] = "{}"
+    database: DatabaseDep, now: Now, label: str, tag: str, info: Annotated[str, Form()] = "{}"
 ) -> None:
     """Merge a JSON object into what is kept with a label."""
     given = read_object(info, "info")
-    labels.update_label_info(session, label, tag, given, actor=client_of(given), now=now)
+    with database.writing() as session:
+        labels.update_label_info(session, label, tag, given, actor=client_of(given), now=now)
 
 
 @router.put("/updatelabelinfo")
 def review_label(
-    session: WriteSession, now: Now, label: str, tag: str, params: Annotated[str, Form()] = "{}"
+    database: DatabaseDep, now: Now, label: str, tag: str, params: Annotated[str, Form()] = "{}"
 ) -> None:
     """Keep what a reviewer says about a label, as the reviewer module of 3D Slicer sends it."""
     given = read_object(params, "params")
-    labels.update_label_info(session, label, tag, given, actor=client_of(given), now=now)
+    with database.writing() as session:
+        labels.update_label_info(session, label, tag, given, actor=client_of(given), now=now)

@@ -5,7 +5,7 @@ from pydantic import JsonValue
 
 from server import evaluation, tasks
 from server.catalog import MethodName
-from server.dependencies import Now, ReadSession, ServicesDep, WriteSession
+from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
 from server.schemas import TaskOut
 
 router = APIRouter(prefix="/scoring", tags=["scoring"])
@@ -34,6 +34,7 @@ def score_all(services: ServicesDep, now: Now, run_sync: bool = False) -> dict[s
 
 
 @router.delete("")
-def scoring_stop(session: WriteSession, now: Now) -> TaskOut | None:
+def scoring_stop(database: DatabaseDep, now: Now) -> TaskOut | None:
     """Stop the running scoring; null when none runs."""
-    return tasks.stop_task(session, "evaluate", now=now)
+    with database.writing() as session:
+        return tasks.stop_task(session, "evaluate", now=now)

@@ -5,7 +5,7 @@ from fastapi.responses import FileResponse
 
 from app import sessions
 from server import temporary_images
-from server.dependencies import Now, ServicesDep, SettingsDep, WriteSession
+from server.dependencies import Now, ServicesDep
 from server.schemas import SessionInfoOut, SessionOut
 
 router = APIRouter(prefix="/session", tags=["session"])
@@ -27,8 +27,7 @@ def open_session(
 
 @router.get("/{session_id}", response_model=SessionInfoOut)
 def read_session(
-    session: WriteSession,
-    settings: SettingsDep,
+    services: ServicesDep,
     now: Now,
     session_id: str,
     update_ts: bool = False,
@@ -36,13 +35,16 @@ def read_session(
 ) -> SessionInfoOut | FileResponse:
     """Describe a session, or download its image."""
     find = sessions.touch if update_ts else sessions.get_session
-    row = find(session, session_id, now=now)
-    if image:
-        return temporary_images.session_file(session, settings, row.id)
+    with services.database.writing() as session:
+        row = find(session, session_id, now=now)
+        if image:
+            return temporary_images.session_file(session, services.settings, row.id)
     return temporary_images.session_info(row)
 
 
 @router.delete("/{session_id}")
-def close_session(session: WriteSession, settings: SettingsDep, session_id: str) -> SessionInfoOut:
+def close_session(services: ServicesDep, session_id: str) -> SessionInfoOut:
     """Remove a temporary image; answers what it was."""
-    return temporary_images.session_info(sessions.remove_session(session, settings, session_id))
+    with services.database.writing() as session:
+        row = sessions.remove_session(session, services.settings, session_id)
+    return temporary_images.session_info(row)

@@ -5,7 +5,7 @@ from pydantic import JsonValue
 
 from server import tasks, training
 from server.catalog import ModelName
-from server.dependencies import Now, ReadSession, ServicesDep, SettingsDep, WriteSession
+from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
 from server.options import JsonObject
 from server.schemas import TaskOut
 
@@ -37,13 +37,15 @@ def train(
 
 @router.post("")
 def train_all(
-    session: WriteSession, settings: SettingsDep, now: Now, options: JsonObject | None = None
+    services: ServicesDep, now: Now, options: JsonObject | None = None
 ) -> dict[str, JsonValue]:
     """Start the training of every trainer there is, as OHIF does."""
-    return training.start_every(session, settings, options or {}, now=now)
+    with services.database.writing() as session:
+        return training.start_every(session, services.settings, options or {}, now=now)
 
 
 @router.delete("")
-def train_stop(session: WriteSession, now: Now) -> TaskOut | None:
+def train_stop(database: DatabaseDep, now: Now) -> TaskOut | None:
     """Stop the running training; null when none runs."""
-    return tasks.stop_task(session, "train", now=now)
+    with database.writing() as session:
+        return tasks.stop_task(session, "train", now=now)
