@@ -12,6 +12,18 @@ from scipy import ndimage
 _BEND_KNOTS = 4
 """Knots along each side of the smooth random bend."""
 
+METAL_HU = 3000.0
+"""Attenuation that a piece of metal adds."""
+
+_STREAK_HU = 200.0
+"""Largest height of a streak, up or down."""
+
+_STREAK_REACH = 0.15
+"""Distance over which a streak halves, as a fraction of the side."""
+
+_STREAK_OPENING = 0.018
+"""Growth of a streak's half width with the distance: it opens by two degrees."""
+
 
 @dataclass(frozen=True)
 class AugmentationConfig:
@@ -24,6 +36,8 @@ class AugmentationConfig:
         bend: Displacement of the knots of a smooth bend, as a fraction of the side.
         hu_shift: Shift of all attenuation values, in HU.
         noise_hu: Standard deviation of added white noise, in HU.
+        metal_chance: Share of slices that get a piece of metal with streaks. Few patients
+            have metal, too few to learn from, and its streaks look like calcium.
     """
 
     rotation_deg: float = 10.0
@@ -32,9 +46,10 @@ class AugmentationConfig:
     bend: float = 0.015
     hu_shift: float = 8.0
     noise_hu: float = 6.0
+    metal_chance: float = 0.08
 
 
-NO_AUGMENTATION = AugmentationConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NO_AUGMENTATION = AugmentationConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Leaves every slice as it is."""
 
 
@@ -78,6 +93,31 @@ def disturb_attenuation(
     sd = rng.uniform(0.0, config.noise_hu)
     changed: NDArray[np.float32] = hu + np.float32(shift) + noise * np.float32(sd)
     return changed
+
+
+def draw_metal(
+    size: tuple[int, int], config: AugmentationConfig, rng: np.random.Generator
+) -> NDArray[np.float32] | None:
+    """Draw a piece of metal and its streaks in the middle part of a slice.
+
+    Returns:
+        What it adds to the attenuation in HU, shape ``size``; None for most slices.
+    """
+    if rng.random() >= config.metal_chance:
+        return None
+    rows, columns = _centred_grid(size)
+    down = rows - rng.uniform(-0.3, 0.3) * size[0]
+    right = columns - rng.uniform(-0.3, 0.3) * size[1]
+    squared = down**2 + right**2
+    streaks = np.zeros(size)
+    for _ in range(rng.integers(6, 13)):
+        angle = rng.uniform(0.0, np.pi)
+        across = right * np.sin(angle) - down * np.cos(angle)
+        ratio = across / (1.0 + _STREAK_OPENING * np.sqrt(squared))
+        streaks += rng.uniform(-_STREAK_HU, _STREAK_HU) / (1.0 + ratio**4)
+    streaks /= 1.0 + squared / (_STREAK_REACH * max(size)) ** 2
+    metal = np.where(squared <= rng.uniform(0.5, 2.5) ** 2, METAL_HU, streaks)
+    return metal.astype(np.float32)
 
 
 def _centred_grid(size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

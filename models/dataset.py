@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from .augmentation import NO_AUGMENTATION, AugmentationConfig, disturb_attenuation, draw_grid
+from .augmentation import (
+    METAL_HU,
+    NO_AUGMENTATION,
+    AugmentationConfig,
+    disturb_attenuation,
+    draw_grid,
+    draw_metal,
+)
 from .inputs import AIR_HU, ContentBox, find_content, network_input, take_slab
 from .network import NetworkConfig
 
@@ -25,6 +32,10 @@ _REACH_MM = 15.0
 _REPEAT_LIMIT = 5.0
 """A slice is drawn at most this many times as often as without kinds, lest the few of a
 rare kind are learned by heart."""
+
+
+_CLEAR_STREAK_HU = 20.0
+"""A streak this high makes a candidate by itself, where there was none."""
 
 
 class SliceKind(IntEnum):
@@ -247,19 +258,24 @@ def _cut_patch(
     first, last = case.content.planes
     planes = case.hu[first:last]
     slab = source.take_slab(take_slab(planes, item.index - first, config.neighbours))
-    was_candidate = slab[config.neighbours] >= case.threshold_hu
+    has_label = slab[config.neighbours] >= case.threshold_hu
     if rng is not None:
         slab = disturb_attenuation(slab, augmentation, rng)
+    metal = None if rng is None else draw_metal(size, augmentation, rng)
+    if metal is not None:
+        slab = slab + metal
+        # Streaks that reach the threshold are known not to be calcium.
+        has_label |= metal > _CLEAR_STREAK_HU
     candidates = slab[config.neighbours] >= case.threshold_hu
     targets, weights = {}, {}
     for task in config.tasks:
         label = case.label(task.name)
         plane = np.zeros(size, np.uint8) if label is None else source.take(label[item.index])
-        targets[task.name] = np.minimum(plane, task.classes - 1) if task.classes == 2 else plane
+        if task.is_restricted_to_candidates and metal is not None:
+            plane = np.where(metal >= METAL_HU, 0, plane)
+        targets[task.name] = np.minimum(plane, 1) if task.classes == 2 else plane
         # A voxel that noise lifted over the threshold has no label of its own.
-        counts = (
-            candidates & was_candidate if task.is_restricted_to_candidates else np.ones(size, bool)
-        )
+        counts = candidates & has_label if task.is_restricted_to_candidates else np.ones(size, bool)
         weights[task.name] = counts & (label is not None)
     return _Patch(slab, candidates, targets, weights)
 

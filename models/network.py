@@ -155,7 +155,7 @@ def paper_network() -> NetworkConfig:
 def small_network() -> NetworkConfig:
     """Return a shape that trains on a processor within minutes, for slices of 128 x 128."""
     return NetworkConfig(
-        widths=(16, 24, 32, 48, 64),
+        widths=(16, 32, 64, 96, 128),
         tasks=(replace(REGION, stop_level=1), LESION),
         hu_windows=((-1000.0, 1000.0), (-200.0, 300.0)),
         neighbours=1,
@@ -165,7 +165,8 @@ def small_network() -> NetworkConfig:
         stage_convs=1,
         detail="add",
         head_width=8,
-        bottleneck_dropout=0.2,
+        bottleneck_dropout=0.1,
+        stage_dropout=0.05,
     )
 
 

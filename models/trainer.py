@@ -75,10 +75,10 @@ class TrainerConfig:
         device: PyTorch device.
     """
 
-    epochs: int = 30
-    steps_per_epoch: int = 60
+    epochs: int = 20
+    steps_per_epoch: int = 40
     batch_size: int = 16
-    peak_rate: float = 4e-3
+    peak_rate: float = 1e-2
     warm_up: float = 0.1
     weight_decay: float = 0.01
     average_decay: float = 0.99

@@ -3,7 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.augmentation import NO_AUGMENTATION, AugmentationConfig, disturb_attenuation, draw_grid
+from models.augmentation import (
+    NO_AUGMENTATION,
+    AugmentationConfig,
+    disturb_attenuation,
+    draw_grid,
+    draw_metal,
+)
 from models.dataset import Item, SliceKind, SliceSampler, TrainingCase, make_batch, telling_items
 from models.inputs import ContentBox, find_content, network_input, take_slab
 from tests.models.cases import SIDE, THRESHOLD_HU, planted_case, tiny_network
@@ -167,3 +173,36 @@ def test_rare_kinds_are_not_learned_by_heart() -> None:
     drawn = SliceSampler([case], (0.5, 0.0, 0.5, 0.0)).draw(4000, np.random.default_rng(0))
     # One slice of a hundred gets five hundredths, the others a half: 0.05 / 0.55 = 0.091.
     assert sum(item.index == 0 for item in drawn) / 4000 == pytest.approx(0.091, abs=0.015)
+
+
+def test_metal_comes_as_often_as_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    config = replace(NO_AUGMENTATION, metal_chance=0.3)
+    drawn = sum(draw_metal((16, 16), config, rng) is not None for _ in range(1000))
+    # Binomial: the standard deviation is 0.0145.
+    assert drawn / 1000 == pytest.approx(0.3, abs=0.045)
+
+
+def test_metal_is_bright_with_streaks_both_ways() -> None:
+    metal = draw_metal(
+        (64, 64), replace(NO_AUGMENTATION, metal_chance=1.0), np.random.default_rng(1)
+    )
+    assert metal is not None
+    assert metal.max() == 3000.0
+    streaks = metal[metal < 3000.0]
+    assert streaks.max() > 50.0
+    assert streaks.min() < -50.0
+
+
+def test_metal_and_its_streaks_are_known_not_to_be_calcium() -> None:
+    hu = np.full((1, 64, 64), THRESHOLD_HU - 30, np.int16)
+    case = bare_case(hu, np.ones(hu.shape, np.uint8), np.ones(hu.shape, np.uint8))
+    metal = replace(NO_AUGMENTATION, metal_chance=1.0)
+    batch = make_batch([Item(case, 0)], (64, 64), tiny_network(), metal, np.random.default_rng(1))
+    counted = batch.weights["lesion"][0] > 0
+    is_candidate = batch.inputs[0, -1] > 0
+    assert bool((counted == is_candidate).all())
+    # The second window ends at 300 HU, so metal alone is clipped at 1.6 there.
+    is_metal = batch.inputs[0, 0] > 1.5
+    assert bool(is_metal.any())
+    assert not bool(batch.targets["lesion"][0][is_metal].any())
