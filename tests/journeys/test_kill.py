@@ -58,6 +58,7 @@ def test_training_goes_on_after_server_and_worker_were_killed(tmp_path: Path) ->
         assert ended["status"] == "DONE", ended["details"]
         # An epoch that was killed in flight is run again, one that was kept is not.
         assert epochs(ended["details"]) == [1, 2, 3, 4, 5, 6]
+        assert not any("starting over" in line for line in ended["details"])
         assert "calcium" in server.request("GET", "/info/").json()["models"]
     assert is_sound(data / "caclabel.sqlite")
 

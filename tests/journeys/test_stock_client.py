@@ -1,8 +1,13 @@
 """The stock client of MONAI Label 0.8.5 runs the whole loop against a real server."""
 
 import json
+import statistics
+import threading
+import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +32,18 @@ pytestmark = [
 ]
 
 _TRAINING_S = 240.0
+
+_QUICK = (
+    ("GET", "/info/"),
+    ("GET", "/train/?check_if_running=true"),
+    ("GET", "/auth/"),
+    ("POST", "/activelearning/uncertainty"),
+)
+"""Calls that 3D Slicer makes in its interface's own thread."""
+
+_QUICK_MS = 50.0
+
+_REPEATS = 40
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +87,34 @@ def trained(client: Any, server: RunningServer, labeled: list[str]) -> dict[str,
     wait_until(lambda: not server.is_training(), server, _TRAINING_S)
     ended: dict[str, Any] = client.train_status()
     return ended
+
+
+@contextmanager
+def predicting(client: Any, image: Path) -> Iterator[None]:
+    """Keep a worker busy with one prediction after the other."""
+    stop = threading.Event()
+
+    def predict() -> None:
+        while not stop.is_set():
+            client.infer("calcium", "", {}, file=str(image))
+
+    with ThreadPoolExecutor(1) as others:
+        running = others.submit(predict)
+        try:
+            yield
+        finally:
+            stop.set()
+        running.result()
+
+
+def median_ms(server: RunningServer, method: str, path: str) -> float:
+    """Return the median time of an answer in milliseconds."""
+    times = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        assert server.request(method, path).status_code == 200
+        times.append(1000 * (time.perf_counter() - started))
+    return statistics.median(times)
 
 
 def seed_of(image_id: str) -> int:
@@ -131,6 +176,18 @@ class TestWithAModel:
         image = write_image(tmp_path / "somewhere.nii.gz", seed=77)
         path, _ = client.infer("calcium", "", {}, file=str(image))
         check_mask(path)
+
+    def test_quick_questions_are_quick_beside_training_and_prediction(
+        self, client: Any, server: RunningServer, tmp_path: Path
+    ) -> None:
+        image = write_image(tmp_path / "busy.nii.gz", seed=88)
+        waiting = client.train_start("calcium", {"max_epochs": 50})["details"]
+        wait_until(lambda: client.train_status()["details"] != waiting, server)
+        with predicting(client, image):
+            times = {path: median_ms(server, method, path) for method, path in _QUICK}
+        assert server.is_training()
+        client.train_stop()
+        assert {path: ms for path, ms in times.items() if ms > _QUICK_MS} == {}
 
     def test_a_training_that_is_stopped_says_so(self, client: Any) -> None:
         started = client.train_start("calcium", {"max_epochs": 50})
