@@ -150,8 +150,7 @@ def _take(scan: _Scan, finding: Finding) -> None:
         scan.report.quarantined += 1
         return
     try:
-        _register(scan, finding, signature, read_finding(finding))
-        scan.report.registered += 1
+        scan.report.registered += _register(scan, finding, signature, read_finding(finding))
     except ImagingError as error:
         _quarantine(scan, finding, signature, str(error))
 
@@ -168,7 +167,8 @@ def _take_known(scan: _Scan, known: _Known) -> None:
             session.execute(back.values(missing_since=None))
 
 
-def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> None:
+def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> bool:
+    """Make a volume an image, or find the one it is; False when that was removed."""
     path, series_uid = _place(scan, finding)
     extension = image_rows.served_extension(finding)
     is_one_file = finding.kind != "dicom" and finding.path.name.lower().endswith(extension)
@@ -189,17 +189,21 @@ def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> 
             # The name of a folder is not kept: it often is the patient's.
             info = {} if finding.kind == "dicom" else {"name": finding.path.name}
             session.add(image_rows.image_row(image_id, volume, origin, info, now=scan.now()))
+    return before is None or before.removed_at is None
 
 
 def _lost_twin(session: Session, content: str) -> ImageRow | None:
-    """Find the missing image that a file shows under a new name; its labels come with it."""
+    """Find the missing image that a file shows under a new name.
+
+    Its labels come with it, and one that was removed stays away.
+    """
     wanted = select(ImageRow).where(
         ImageRow.content_sha256 == content,
         ImageRow.missing_since.is_not(None),
-        ImageRow.removed_at.is_(None),
         ImageRow.source == "studies",
     )
-    return session.scalars(wanted.order_by(ImageRow.id).limit(1)).first()
+    by_worth = wanted.order_by(ImageRow.removed_at.is_not(None), ImageRow.id)
+    return session.scalars(by_worth.limit(1)).first()
 
 
 def _reattach(row: ImageRow, origin: Origin) -> None:

@@ -314,8 +314,9 @@ class TestScan:
             images.remove_image(session, "case", actor="me", now=2.0)
         report = scan(deployment)
         assert (report.registered, report.missing) == (0, 0)
-        volume_file(deployment.studies, seed=5)
-        assert scan(deployment).registered == 0
+        for seed, name in ((5, "case.nii.gz"), (0, "renamed.nii.gz")):
+            volume_file(deployment.studies, name, seed)
+            assert scan(deployment).registered == 0
         with deployment.database.reading() as session:
             assert images.image_ids(session) == []
             with pytest.raises(NotFoundError):

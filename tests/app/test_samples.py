@@ -125,6 +125,22 @@ class TestPool:
             add_image(session, "new", at=50.0)
         assert ask(deployment) == "new"
 
+    def test_serves_what_was_registered_in_the_same_transaction(
+        self, deployment: Deployment
+    ) -> None:
+        with deployment.database.writing() as session:
+            add_image(session, "new")
+            sample = samples.assign_next(
+                session,
+                strategy="first",
+                client_id="c",
+                options={},
+                settings=deployment.settings,
+                now=1.0,
+            )
+        assert sample is not None
+        assert sample.image.id == "new"
+
     def test_serves_longest_not_served_first(self, deployment: Deployment) -> None:
         ids = fill(deployment, 3)
         assert [ask(deployment, now=at) for at in (1.0, 2.0)] == ids[:2]

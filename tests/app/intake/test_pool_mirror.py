@@ -1,0 +1,178 @@
+"""The mirror against a fresh load, after any sequence of changes."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import select, update
+
+from app.intake import pool_mirror
+from app.intake.pool_mirror import Pool, PoolMirror
+from app.store.database import Database
+from app.store.tables import ImageRow, LabelRow, LeaseRow, ModelVersionRow, PredictionRow
+from strategies.base import Candidates
+from tests.app.pool import add_image, add_prediction
+
+IDS = tuple("abcdef")
+
+image_ids = st.sampled_from(IDS)
+
+template = Path(tempfile.mkdtemp(prefix="caclabel-mirror-")) / "migrated.sqlite"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def migrated(migrated_file: Path) -> Iterator[None]:
+    shutil.copyfile(migrated_file, template)
+    yield
+    shutil.rmtree(template.parent)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_mirror, "_OVERLAP", 0)
+
+
+def facts(pool: Pool) -> dict[str, Any]:
+    """Everything a strategy could see, by image; patients as the set that shares the number."""
+    arrays = {field.name: getattr(pool.candidates, field.name) for field in fields(Candidates)}
+    patient = arrays.pop("patient")
+    ids = [pool.image_id(place) for place in range(len(pool.candidates))]
+    shared = {n: sorted(i for i, m in zip(ids, patient, strict=True) if m == n) for n in patient}
+    known = {name: np.nan_to_num(array, nan=-1.0).tolist() for name, array in arrays.items()}
+    return {"ids": ids, "patient": [shared[number] for number in patient], **known}
+
+
+class MirrorMachine(RuleBasedStateMachine):
+    """Change the database in every way the product does, and compare."""
+
+    @initialize()
+    def open(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="caclabel-mirror-"))
+        shutil.copyfile(template, self.folder / "a.sqlite")
+        self.database = Database(f"sqlite:///{self.folder / 'a.sqlite'}")
+        self.mirror = PoolMirror()
+        self.time = 0.0
+
+    def teardown(self) -> None:
+        if hasattr(self, "database"):
+            self.database.close()
+            shutil.rmtree(self.folder)
+
+    @contextmanager
+    def change(self) -> Iterator[Any]:
+        self.time += 1.0
+        with self.database.writing() as session:
+            yield session
+
+    @rule(image_id=image_ids, patient=st.sampled_from(["p", "q", ""]))
+    def register(self, image_id: str, patient: str) -> None:
+        with self.change() as session:
+            if session.get(ImageRow, image_id) is None:
+                add_image(session, image_id, patient=patient, at=self.time)
+
+    @rule(lost=st.sets(image_ids), found=st.sets(image_ids))
+    def scan(self, lost: set[str], found: set[str]) -> None:
+        with self.change() as session:
+            is_missing = ImageRow.missing_since.is_not(None)
+            back = update(ImageRow).where(ImageRow.id.in_(found - lost), is_missing)
+            gone = update(ImageRow).where(ImageRow.id.in_(lost), ~is_missing)
+            session.execute(back.values(missing_since=None))
+            session.execute(gone.values(missing_since=self.time))
+
+    @rule(image_id=image_ids, tag=st.sampled_from(["final", "original"]))
+    def label(self, image_id: str, tag: str) -> None:
+        with self.change() as session:
+            if session.get(ImageRow, image_id) is not None:
+                made = {"annotator": "", "info": {}, "created_at": self.time}
+                names = dict.fromkeys(["sha256", "submitted_sha256", "submitted_name"], "")
+                covers = {"covers_calcium": True, "covers_regions": True}
+                row = LabelRow(image_id=image_id, tag=tag, version=int(self.time), **made)
+                for name, value in (names | covers).items():
+                    setattr(row, name, value)
+                session.add(row)
+
+    @rule(image_id=image_ids)
+    def delete_label(self, image_id: str) -> None:
+        with self.change() as session:
+            shown = update(LabelRow).where(
+                LabelRow.image_id == image_id, LabelRow.deleted_at.is_(None)
+            )
+            session.execute(shown.values(deleted_at=self.time))
+
+    @rule()
+    def train(self) -> None:
+        with self.change() as session:
+            session.execute(update(ModelVersionRow).values(is_active=False))
+            facts = {"sha256": "", "card": {}, "label_count": 1, "created_at": self.time}
+            session.add(ModelVersionRow(job_id=str(self.time), is_active=True, **facts))
+
+    @rule(back=st.integers(0, 2))
+    def activate(self, back: int) -> None:
+        with self.change() as session:
+            versions = session.scalars(select(ModelVersionRow).order_by(ModelVersionRow.id)).all()
+            session.execute(update(ModelVersionRow).values(is_active=False))
+            for version in versions[-1 - back : len(versions) - back]:
+                version.is_active = True
+
+    @rule(image_id=image_ids, back=st.integers(0, 2), uncertainty=st.floats(0, 9))
+    def predict(self, image_id: str, back: int, uncertainty: float) -> None:
+        with self.change() as session:
+            versions = session.scalars(
+                select(ModelVersionRow.id).order_by(ModelVersionRow.id)
+            ).all()
+            known = select(PredictionRow).where(PredictionRow.image_id == image_id)
+            for version in versions[-1 - back : len(versions) - back]:
+                mine = known.where(PredictionRow.model_version_id == version)
+                if session.get(ImageRow, image_id) and not session.scalars(mine).first():
+                    add_prediction(session, image_id, version, uncertainty=uncertainty)
+
+    @rule(image_id=image_ids)
+    def serve(self, image_id: str) -> None:
+        with self.change() as session:
+            if session.get(ImageRow, image_id) is not None:
+                lease = {"strategy": "s", "client_id": "c", "served_at": self.time}
+                lease |= {"expires_at": self.time, "released_at": self.time, "outcome": "expired"}
+                session.add(LeaseRow(image_id=image_id, **lease))
+
+    @invariant()
+    def mirror_is_what_a_fresh_load_gives(self) -> None:
+        if not hasattr(self, "database"):
+            return
+        with self.database.engine.connect() as connection:
+            mirrored = self.mirror.pool(connection, (), ())
+            fresh = PoolMirror().pool(connection, (), ())
+        assert facts(mirrored) == facts(fresh)
+
+
+MirrorMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=16, deadline=None)
+TestMirror = MirrorMachine.TestCase
+
+
+def test_leased_and_unwanted_images_are_left_out(tmp_path: Path) -> None:
+    shutil.copyfile(template, tmp_path / "a.sqlite")
+    database = Database(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    with database.writing() as session:
+        for at, image_id in enumerate("abc"):
+            add_image(session, image_id, at=float(at))
+    with database.engine.connect() as connection:
+        mirror = PoolMirror()
+
+        def offered(leased: str, unwanted: str) -> str:
+            return "".join(facts(mirror.pool(connection, set(leased), set(unwanted)))["ids"])
+
+        assert offered("", "") == "abc"
+        assert offered("b", "c") == "a"
+        # Unwanted images are offered when nothing else is left, leased ones never.
+        assert offered("a", "bc") == "bc"
+        assert offered("abc", "") == ""
+        assert offered("x", "y") == "abc"
+    database.close()
