@@ -67,7 +67,7 @@ def train(context: WorkContext, job: JobRow) -> Units:
     network = calcium.network_config(context.settings)
     held_out = [case.training for case in validation]
     trainer = Trainer(network, config, training, held_out, folder)
-    trainer.resume()
+    yield Progress(0.0, _resume(trainer))
     while not trainer.is_finished:
         report = _run_epoch(context, job, trainer)
         _note_stats(context, job, report, config.epochs)
@@ -140,6 +140,15 @@ def _load_case(context: WorkContext, label: LabelRow, row: ImageRow) -> Evaluati
         covers_regions=label.covers_regions,
     )
     return EvaluationCase(image, labeled, training)
+
+
+def _resume(trainer: Trainer) -> str:
+    """Go on from the last epoch kept; a state of other code or settings is of no use any more."""
+    try:
+        resumed = trainer.resume()
+    except ValueError as error:
+        return f"starting over: {error}"
+    return f"going on after epoch {trainer.epoch}" if resumed else "starting"
 
 
 def _max_epochs(job: JobRow) -> int:
