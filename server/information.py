@@ -1,8 +1,6 @@
 """The body of ``/info/``: the catalog, the state of the pool and of the training."""
 
-import math
 from importlib.metadata import version
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -10,6 +8,7 @@ from app import datastore, model_versions
 from app.calcium.labels import LABELS
 from app.settings import Settings
 from server import catalog
+from server.finite import finite
 from server.options import Options
 from server.schemas import DescriptionOut, InfoOut, ModelOut, StatsOut
 from strategies.registry import strategy_description, strategy_names
@@ -36,19 +35,6 @@ def information(session: Session, settings: Settings) -> InfoOut:
         train_stats={catalog.MODEL: stats},
         datastore=StatsOut.model_validate(datastore.stats(session)),
     )
-
-
-def finite(value: Any) -> Any:
-    """Leave out what is None, NaN or infinite; 3D Slicer calculates with what it finds."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items() if _is_telling(item)}
-    if isinstance(value, list):
-        return [finite(item) for item in value if _is_telling(item)]
-    return value
-
-
-def _is_telling(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _models(session: Session) -> dict[str, ModelOut]:

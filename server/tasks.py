@@ -11,6 +11,7 @@ from app.errors import BusyError, NotFoundError
 from app.jobs import JobKind
 from app.store.tables import JobRow, Json
 from server.dependencies import Services
+from server.finite import finite
 from server.schemas import TaskOut
 from server.waiting import run_and_wait
 
@@ -39,7 +40,7 @@ def task_of(job: JobRow) -> TaskOut:
     return TaskOut(
         id=job.id,
         status="STOPPED" if job.is_cancel_requested else _STATUS[job.status],
-        request=job.request,
+        request=finite(job.request),
         start_ts=_local_time(job.started_at or job.created_at),
         end_ts=_local_time(job.ended_at) if job.ended_at else None,
         # 3D Slicer reads the last line without asking whether there is one.
@@ -116,7 +117,7 @@ def started(
     """Start a job in a transaction of its own; answer its task, or wait for its result."""
     if wait:
         done = run_and_wait(services, start, _SYNC_TIMEOUT_S)
-        return done.result or task_of(done)
+        return finite(done.result) or task_of(done)
     with services.database.writing() as session:
         return task_of(start(session))
 

@@ -8,7 +8,7 @@ from app import model_versions
 from app.errors import NotFoundError
 from app.settings import Settings
 from app.store.tables import ModelVersionRow
-from server.information import finite
+from server.finite import finite
 from server.schemas import ModelVersionOut
 
 

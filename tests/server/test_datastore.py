@@ -1,5 +1,6 @@
 """``/datastore/``: images, labels, their info, and the pool as a whole."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -9,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app import images
 from app.calcium.labels import LABELS
+from app.imaging.reader import read_volume
 from app.store.tables import Json
+from tests.factories import make_volume, write_dicom
 from tests.server.conftest import Site
 from tests.server.pool import (
     add_model,
@@ -99,6 +103,40 @@ class TestImages:
         url = "/datastore/image/info?image=case_1"
         assert pool.client.put(url).status_code == 200
         assert pool.client.get(url).json()["name"] == "case_1.nii.gz"
+
+
+class TestSeries:
+    """A DICOM series of the studies folder, which clients get as one file."""
+
+    @pytest.fixture
+    def series(self, site: Site, tmp_path: Path) -> str:
+        """Return the id of the only image of a pool that is a DICOM series."""
+        write_dicom(tmp_path / "studies" / "one", make_volume())
+        settings = site.services.settings.model_copy(update={"studies": tmp_path / "studies"})
+        services = dataclasses.replace(site.services, settings=settings)
+        site.client.app.state.services = services  # type: ignore[attr-defined]  # Starlette's
+        images.scan_studies(services.database, settings, now=lambda: 1.0)
+        [image_id] = objects(site)
+        return image_id
+
+    def test_a_download_is_one_file_with_the_voxels_of_the_series(
+        self, site: Site, series: str, tmp_path: Path
+    ) -> None:
+        answer = site.client.get(f"/datastore/image?image={series}")
+        assert f'filename="{series}.nii.gz"' in answer.headers["content-disposition"]
+        (tmp_path / "answer.nii.gz").write_bytes(answer.content)
+        np.testing.assert_array_equal(read_volume(tmp_path / "answer.nii.gz").hu, make_volume().hu)
+
+    def test_its_checksum_is_told_once_it_is_known(self, site: Site, series: str) -> None:
+        content = site.client.get(f"/datastore/image?image={series}").content
+        sample = site.client.post("/activelearning/first").json()
+        assert sample["checksum"] == f"SHA256:{hashlib.sha256(content).hexdigest()}"
+        assert sample["SeriesInstanceUID"] == series
+        assert sample["Modality"] == "CT"
+
+    def test_a_label_in_the_order_of_the_download_fits(self, site: Site, series: str) -> None:
+        site.submit(series)
+        assert site.stats()["completed"] == 1
 
 
 class TestLabels:

@@ -1,5 +1,7 @@
 """Trainings, scorings and batches: the same kind of task on the wire."""
 
+import math
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -119,6 +121,12 @@ class TestEveryKindOfTask:
         with working(ready.services.database, lambda job: {"kind": job.kind}):
             answer = ready.client.post(STARTS[kind] + "?run_sync=true")
         assert (answer.status_code, answer.json()) == (200, {"kind": kind})
+
+
+def test_a_result_without_a_number_is_answered_all_the_same(site: Site) -> None:
+    with working(site.services.database, lambda _: {"icc": math.nan, "f1": 0.5}):
+        answer = site.client.post("/scoring/dice?run_sync=true")
+    assert (answer.status_code, answer.json()) == (200, {"f1": 0.5})
 
 
 def test_options_of_a_training_may_be_texts(ready: Site) -> None:
