@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 
 from app import samples
-from server.catalog import StrategyName
 from server.dependencies import DatabaseDep, Now, SettingsDep
-from server.offers import offer
-from server.options import JsonObject, client_of
-from server.schemas import SampleOut
+from server.wire.catalog import StrategyName
+from server.wire.offers import offer
+from server.wire.options import JsonObject, client_of
+from server.wire.schemas import SampleOut
 
 router = APIRouter(prefix="/activelearning", tags=["activelearning"])
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from server.schemas import AuthOut
+from server.wire.schemas import AuthOut
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 

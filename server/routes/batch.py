@@ -5,11 +5,11 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import JsonValue
 
-from server import evaluation, tasks
-from server.catalog import ModelName
 from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
-from server.options import JsonObject
-from server.schemas import TaskOut
+from server.flows import evaluation, tasks
+from server.wire.catalog import ModelName
+from server.wire.options import JsonObject
+from server.wire.schemas import TaskOut
 
 router = APIRouter(prefix="/batch/infer", tags=["batch"])
 

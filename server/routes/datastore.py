@@ -7,9 +7,9 @@ from fastapi.responses import FileResponse
 
 from app import datastore, preannotations
 from app.store.tables import Json
-from server import downloads
 from server.dependencies import FilesDep, ReadSession, SettingsDep
-from server.schemas import StatsOut, TrainPairOut
+from server.flows import downloads
+from server.wire.schemas import StatsOut, TrainPairOut
 
 router = APIRouter(prefix="/datastore", tags=["datastore"])
 

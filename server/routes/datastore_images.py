@@ -7,10 +7,10 @@ from fastapi.responses import FileResponse
 
 from app import datastore, images
 from app.store.tables import Json
-from server import downloads, submissions
 from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
-from server.options import DEFAULT_CLIENT, client_of, read_object
-from server.schemas import ImageOut
+from server.flows import downloads, submissions
+from server.wire.options import DEFAULT_CLIENT, client_of, read_object
+from server.wire.schemas import ImageOut
 
 router = APIRouter(prefix="/datastore", tags=["datastore: images"])
 

@@ -7,10 +7,10 @@ from fastapi.responses import FileResponse
 
 from app import labels
 from app.store.tables import Json
-from server import downloads, submissions
 from server.dependencies import DatabaseDep, FilesDep, Now, ReadSession, ServicesDep
-from server.options import DEFAULT_CLIENT, client_of, read_object
-from server.schemas import LabelOut
+from server.flows import downloads, submissions
+from server.wire.options import DEFAULT_CLIENT, client_of, read_object
+from server.wire.schemas import LabelOut
 
 router = APIRouter(prefix="/datastore", tags=["datastore: labels"])
 

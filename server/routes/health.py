@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from app import presence
 from server.dependencies import Now, ReadSession
-from server.schemas import HealthOut, WorkerOut
+from server.wire.schemas import HealthOut, WorkerOut
 
 router = APIRouter(prefix="/health", tags=["admin"])
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Response, UploadFile
 
-from server import infer_answers, results
-from server.catalog import ModelName
 from server.dependencies import Now, ServicesDep
-from server.infer_answers import Output
-from server.temporary_images import session_for
+from server.flows import infer_answers, results
+from server.flows.infer_answers import Output
+from server.flows.temporary_images import session_for
+from server.wire.catalog import ModelName
 
 router = APIRouter(prefix="/infer", tags=["infer"])
 

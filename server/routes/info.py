@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from server.dependencies import ReadSession, SettingsDep
-from server.information import information
-from server.schemas import InfoOut
+from server.wire.information import information
+from server.wire.schemas import InfoOut
 
 router = APIRouter(prefix="/info", tags=["info"])
 

@@ -3,11 +3,11 @@
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse
 
-from server import weights
-from server.catalog import ModelName
 from server.dependencies import ReadSession, SettingsDep
-from server.multipart import file_headers
-from server.schemas import ModelVersionOut
+from server.flows import weights
+from server.wire.catalog import ModelName
+from server.wire.multipart import file_headers
+from server.wire.schemas import ModelVersionOut
 
 router = APIRouter(prefix="/model", tags=["model"])
 

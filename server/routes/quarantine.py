@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app import images
 from server.dependencies import ReadSession
-from server.schemas import QuarantineOut
+from server.wire.schemas import QuarantineOut
 
 router = APIRouter(prefix="/quarantine", tags=["admin"])
 

@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 from pydantic import JsonValue
 
-from server import evaluation, tasks
-from server.catalog import MethodName
 from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
-from server.schemas import TaskOut
+from server.flows import evaluation, tasks
+from server.wire.catalog import MethodName
+from server.wire.schemas import TaskOut
 
 router = APIRouter(prefix="/scoring", tags=["scoring"])
 

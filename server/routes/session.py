@@ -4,9 +4,9 @@ from fastapi import APIRouter, UploadFile
 from fastapi.responses import FileResponse
 
 from app import sessions
-from server import temporary_images
 from server.dependencies import Now, ServicesDep
-from server.schemas import SessionInfoOut, SessionOut
+from server.flows import temporary_images
+from server.wire.schemas import SessionInfoOut, SessionOut
 
 router = APIRouter(prefix="/session", tags=["session"])
 

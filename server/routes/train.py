@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 from pydantic import JsonValue
 
-from server import tasks, training
-from server.catalog import ModelName
 from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
-from server.options import JsonObject
-from server.schemas import TaskOut
+from server.flows import tasks, training
+from server.wire.catalog import ModelName
+from server.wire.options import JsonObject
+from server.wire.schemas import TaskOut
 
 router = APIRouter(prefix="/train", tags=["train"])
 

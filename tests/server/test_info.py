@@ -7,7 +7,7 @@ import pytest
 from app import jobs
 from app.calcium.labels import LABELS
 from app.store.tables import Json
-from server.finite import finite
+from server.wire.finite import finite
 from tests.server.conftest import Site
 from tests.server.pool import add_model
 

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.multipart import file_headers, form_answer
+from server.wire.multipart import file_headers, form_answer
 
 
 def test_is_laid_out_as_the_clients_expect() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from app.errors import InvalidInputError
-from server.options import Options, client_of, read_object, read_options
+from server.wire.options import Options, client_of, read_object, read_options
 
 DECLARED: Options = {
     "epochs": 5,

@@ -5,8 +5,8 @@ from fastapi import UploadFile
 from app import images, labels
 from app.store.tables import ImageRow, LabelRow
 from server.dependencies import Services
-from server.options import JsonObject, client_of
-from server.uploads import bare_name, received
+from server.flows.uploads import bare_name, received
+from server.wire.options import JsonObject, client_of
 
 
 def submit(

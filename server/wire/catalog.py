@@ -7,7 +7,7 @@ from fastapi import Depends
 
 from app.errors import NotFoundError
 from app.settings import Settings
-from server.options import Options
+from server.wire.options import Options
 from strategies.registry import strategy_names
 
 MODEL: Final = "calcium"

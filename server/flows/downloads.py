@@ -14,9 +14,9 @@ from app.errors import InvalidInputError, NotFoundError
 from app.settings import Settings
 from app.store.files import FileStore
 from app.store.tables import ImageRow
-from server.catalog import PREDICTION_TAG
 from server.dependencies import Services
-from server.multipart import file_headers
+from server.wire.catalog import PREDICTION_TAG
+from server.wire.multipart import file_headers
 
 _BINARY: Final = "application/octet-stream"
 """Type of every file: clients go by the extension of the name."""

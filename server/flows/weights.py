@@ -8,8 +8,8 @@ from app import model_versions
 from app.errors import NotFoundError
 from app.settings import Settings
 from app.store.tables import ModelVersionRow
-from server.finite import finite
-from server.schemas import ModelVersionOut
+from server.wire.finite import finite
+from server.wire.schemas import ModelVersionOut
 
 
 def describe(session: Session, model: str) -> ModelVersionOut:

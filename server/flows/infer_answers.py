@@ -11,12 +11,12 @@ from app import labels
 from app.calcium.labels import LABELS
 from app.errors import InvalidInputError
 from app.store.tables import Json
-from server.catalog import HUMAN_TAG, MODEL, PREDICTION_TAG
 from server.dependencies import Services
-from server.masks import MaskFormat, mask_name, read_mask_format, render_mask
-from server.multipart import file_headers, form_answer
-from server.options import Options, read_object, read_options
-from server.results import Result
+from server.flows.results import Result
+from server.wire.catalog import HUMAN_TAG, MODEL, PREDICTION_TAG
+from server.wire.masks import MaskFormat, mask_name, read_mask_format, render_mask
+from server.wire.multipart import file_headers, form_answer
+from server.wire.options import Options, read_object, read_options
 
 Output = Literal["all", "image", "json"]
 """What a client wants back: the form of both, the mask alone, or the table alone."""

@@ -1,7 +1,7 @@
 """A sample as the clients expect it."""
 
 from app.samples import Sample
-from server.schemas import SampleOut
+from server.wire.schemas import SampleOut
 
 
 def offer(sample: Sample) -> SampleOut:

@@ -12,8 +12,8 @@ from pydantic import JsonValue
 
 from app.calcium.labels import CALCIUM_LABELS, LABELS
 from app.imaging.labelmap import read_label_map, write_label_map
-from server.catalog import INFER_OPTIONS, WITH_REGIONS
-from server.options import Options, read_options
+from server.wire.catalog import INFER_OPTIONS, WITH_REGIONS
+from server.wire.options import Options, read_options
 
 _EXTENSIONS: Final = (".nrrd", ".nii.gz", ".nii")
 """Formats of a mask; the first is the default."""

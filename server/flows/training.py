@@ -9,9 +9,9 @@ from app import datastore
 from app.errors import BusyError, InvalidInputError, NotReadyError
 from app.settings import Settings
 from app.store.tables import JobRow, Json
-from server.catalog import MODEL, train_options
-from server.options import JsonObject, client_of, read_options
-from server.tasks import request_task, task_of
+from server.flows.tasks import request_task, task_of
+from server.wire.catalog import MODEL, train_options
+from server.wire.options import JsonObject, client_of, read_options
 
 
 def train_request(settings: Settings, model: str, given: JsonObject) -> Json:

@@ -7,10 +7,10 @@ from sqlalchemy.orm import Session
 from app import datastore, model_versions
 from app.calcium.labels import LABELS
 from app.settings import Settings
-from server import catalog
-from server.finite import finite
-from server.options import Options
-from server.schemas import DescriptionOut, InfoOut, ModelOut, StatsOut
+from server.wire import catalog
+from server.wire.finite import finite
+from server.wire.options import Options
+from server.wire.schemas import DescriptionOut, InfoOut, ModelOut, StatsOut
 from strategies.registry import strategy_description, strategy_names
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from server.options import Option
+from server.wire.options import Option
 
 
 class Answer(BaseModel):

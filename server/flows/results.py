@@ -14,7 +14,7 @@ from app.calcium_table import calcium_table
 from app.errors import InvalidInputError, JobFailedError
 from app.store.tables import JobRow, Json, PredictionRow
 from server.dependencies import Services
-from server.waiting import run_and_wait
+from server.flows.waiting import run_and_wait
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 from app import model_versions
 from app.errors import NotReadyError
 from app.store.tables import JobRow, Json
-from server.catalog import SCORING_METHODS
 from server.dependencies import Services
-from server.infer_answers import prediction_tag
-from server.options import JsonObject, client_of
-from server.schemas import TaskOut
-from server.tasks import request_task, started
+from server.flows.infer_answers import prediction_tag
+from server.flows.tasks import request_task, started
+from server.wire.catalog import SCORING_METHODS
+from server.wire.options import JsonObject, client_of
+from server.wire.schemas import TaskOut
 
 
 def starter(method: str, *, now: float, enqueue: bool = False) -> Callable[[Session], JobRow]:

@@ -12,9 +12,9 @@ from app.errors import InvalidInputError
 from app.settings import Settings
 from app.store.tables import SessionRow
 from server.dependencies import Services
-from server.downloads import file_answer
-from server.schemas import SessionInfoOut, SessionOut
-from server.uploads import received
+from server.flows.downloads import file_answer
+from server.flows.uploads import received
+from server.wire.schemas import SessionInfoOut, SessionOut
 
 
 def open_session(

@@ -11,9 +11,9 @@ from app.errors import BusyError, NotFoundError
 from app.jobs import JobKind
 from app.store.tables import JobRow, Json
 from server.dependencies import Services
-from server.finite import finite
-from server.schemas import TaskOut
-from server.waiting import run_and_wait
+from server.flows.waiting import run_and_wait
+from server.wire.finite import finite
+from server.wire.schemas import TaskOut
 
 _NAMES: Final[Mapping[JobKind, str]] = {
     "train": "training",

@@ -1,0 +1,1 @@
+"""What an endpoint does beyond one use case: files in and out, transactions, waiting."""
