@@ -40,6 +40,14 @@ class AnnotationClient:
         """Close the connections."""
         self._http.close()
 
+    def is_answering(self) -> bool:
+        """Tell whether the server answers, with or without a worker."""
+        try:
+            answer = self._http.get(f"{self._url}/health", timeout=_TIMEOUT_S)
+        except requests.ConnectionError:
+            return False
+        return answer.status_code == 200
+
     def is_ready(self) -> bool:
         """Tell whether the server answers and one of its workers lives."""
         try:

@@ -1,0 +1,100 @@
+"""What the small network learns from 40 synthetic patients on a processor."""
+
+import os
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import torch
+
+from app.arrays import axial_image
+from app.evaluation import Agreement, EvaluationCase, judge
+from app.imaging.labelmap import read_label_map
+from app.imaging.reader import read_volume
+from app.predictions import load_predictor
+from app.recipes import calcium
+from app.settings import Settings, load_settings
+from models.trainer import Trainer
+from server.bench.figures import Figure, Section
+from server.bench.scale import Scale
+from server.demo.patients import Order, Patient, make_patients
+
+_TRAINING, _TEST = 40, 20
+_SIZE: Final = (128, 128, 24)
+_TRAINING_SEED, _TEST_SEED = 11, 12
+
+
+def measure(scale: Scale) -> Section:
+    """Train as a worker would and judge on unseen patients."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    settings = load_settings(profile="small", device="cpu")
+    folder = scale.folder / "learning"
+    training_count, test_count = (4, 3) if scale.is_quick else (_TRAINING, _TEST)
+    training = _cases(scale, folder, _TRAINING_SEED, training_count)
+    test = _cases(scale, folder, _TEST_SEED, test_count)
+    trainer, seconds = _train(scale, settings, training, folder)
+    path = folder / "weights.safetensors"
+    trainer.write_checkpoint(path, {})
+    scale.narrator.progress("judging on unseen patients")
+    started = perf_counter()
+    agreement = judge(load_predictor(path, "cpu"), test, settings)
+    each = (perf_counter() - started) / len(test)
+    size = "x".join(map(str, _SIZE))
+    return Section(
+        "learning",
+        "Training on synthetic patients",
+        f"{len(training)} patients of {size} voxels (seed {_TRAINING_SEED}), {trainer.epoch}"
+        f" epochs, judged on {len(test)} unseen ones (seed {_TEST_SEED}),"
+        f" {torch.get_num_threads()} threads.",
+        (
+            Figure("training", seconds, "s"),
+            *_quality(agreement),
+            Figure("prediction and scores per patient", each, "s", f"{settings.samples} samples"),
+        ),
+    )
+
+
+def _cases(scale: Scale, folder: Path, seed: int, count: int) -> list[EvaluationCase]:
+    orders = [
+        Order(seed, index, _SIZE, folder / "images", folder / "labels") for index in range(count)
+    ]
+    cases = []
+    for patient in make_patients(orders):
+        cases.append(_case(patient))
+        scale.narrator.progress(f"making synthetic patients, {len(cases)} of {count}")
+    return cases
+
+
+def _case(patient: Patient) -> EvaluationCase:
+    image = axial_image(read_volume(patient.image))
+    # A phantom is axial and its label lies on its own grid.
+    labels = read_label_map(patient.label).array.astype("uint8")
+    training = calcium.training_case(
+        patient.patient_id, image, labels, covers_calcium=True, covers_regions=True
+    )
+    return EvaluationCase(image, labels, training)
+
+
+def _train(
+    scale: Scale, settings: Settings, cases: list[EvaluationCase], folder: Path
+) -> tuple[Trainer, float]:
+    config = calcium.trainer_config(settings, max_epochs=1 if scale.is_quick else 0, device="cpu")
+    training = [case.training for case in cases]
+    trainer = Trainer(calcium.network_config(settings), config, training, [], folder / "run")
+    started = perf_counter()
+    while not trainer.is_finished:
+        report = trainer.run_epoch(lambda _: None, lambda: False)
+        scale.narrator.progress(f"epoch {report.epoch}/{config.epochs}, {report.seconds:.0f} s")
+    return trainer, perf_counter() - started
+
+
+def _quality(agreement: Agreement | None) -> tuple[Figure, ...]:
+    if agreement is None:
+        return ()
+    return (
+        Figure("calcium volume F1", agreement.volume_f1, ""),
+        Figure("Agatston ICC(2,1)", agreement.agatston_icc, ""),
+        Figure("Agatston mean absolute error", agreement.agatston_mae, ""),
+        Figure("risk category kappa, linear weights", agreement.category_kappa, ""),
+        Figure("patients with calcium only in the prediction", agreement.false_calcium, ""),
+    )

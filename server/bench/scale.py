@@ -1,0 +1,33 @@
+"""How much is measured."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.demo.narration import Narrator
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of the measurements.
+
+    Attributes:
+        folder: Empty folder for everything that is made.
+        narrator: Says what happens.
+        calls: Calls per endpoint.
+        pool: Images in the large pool.
+        side: Pixels along a side of the large volumes.
+        is_quick: Whether small volumes and few calls are to do; the figures then show only
+            that the measurements work.
+    """
+
+    folder: Path
+    narrator: Narrator
+    calls: int = 60
+    pool: int = 100_000
+    side: int = 512
+    is_quick: bool = False
+
+
+def quick_scale(folder: Path, narrator: Narrator) -> Scale:
+    """Return a scale that is done within a minute or two."""
+    return Scale(folder, narrator, calls=12, pool=5_000, side=128, is_quick=True)
