@@ -1,12 +1,15 @@
 """Predictions as labels of the tag ``original``, which viewers load with the next sample."""
 
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import model_versions
+from app import inference, labels, model_versions
 from app.calcium.labels import LABELS
+from app.intake.pool import get_image
+from app.store.files import FileStore
 from app.store.tables import Json, PredictionRow
 
 TAG: Final = "original"
@@ -34,9 +37,56 @@ def add_predictions(session: Session, overview: Json) -> Json:
     for image_id, created_at in session.execute(predicted):
         if image_id in overview["objects"]:
             info = {**_info(image_id), "ts": int(created_at)}
-            labels = overview["objects"][image_id]["labels"]
-            labels.setdefault(TAG, {"ext": _EXTENSION, "info": info})
+            shown = overview["objects"][image_id]["labels"]
+            shown.setdefault(TAG, {"ext": _EXTENSION, "info": info})
     return overview
+
+
+def label_file(session: Session, files: FileStore, image_id: str, tag: str) -> Path:
+    """Return the label map of a label, or of the prediction that stands for it.
+
+    Raises:
+        NotFoundError: If there is neither, or no such image.
+    """
+    prediction = _stand_in(session, image_id, tag)
+    if prediction is not None:
+        return files.path(prediction.sha256, _EXTENSION)
+    return labels.label_file(files, labels.current_label(session, image_id, tag))
+
+
+def label_info(session: Session, image_id: str, tag: str) -> Json:
+    """Return what is kept with a label, or is known of the prediction that stands for it.
+
+    Raises:
+        NotFoundError: If there is neither, or no such image.
+    """
+    prediction = _stand_in(session, image_id, tag)
+    if prediction is not None:
+        return {**_info(image_id), "ts": int(prediction.created_at)}
+    return labels.current_label(session, image_id, tag).info
+
+
+def keep(session: Session, files: FileStore, image_id: str, tag: str, *, now: float) -> None:
+    """Keep the prediction that stands for a label as that label, for what is said about it."""
+    prediction = _stand_in(session, image_id, tag)
+    if prediction is not None:
+        labels.keep_prediction(
+            session,
+            files,
+            image_id=image_id,
+            tag=tag,
+            sha256=prediction.sha256,
+            info=_info(image_id),
+            now=now,
+        )
+
+
+def _stand_in(session: Session, image_id: str, tag: str) -> PredictionRow | None:
+    """Return the prediction that is shown as a label, None where a label is kept."""
+    if tag != TAG or labels.find_label(session, image_id, tag) is not None:
+        return None
+    get_image(session, image_id)
+    return inference.find_prediction(session, image_id)
 
 
 def _info(image_id: str) -> Json:

@@ -9,13 +9,12 @@ from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 from starlette.background import BackgroundTask
 
-from app import datastore, images, inference, labels
+from app import datastore, images, preannotations
 from app.errors import InvalidInputError, NotFoundError
 from app.settings import Settings
 from app.store.files import FileStore
 from app.store.tables import ImageRow
 from server.dependencies import Services
-from server.wire.catalog import PREDICTION_TAG
 from server.wire.multipart import file_headers
 
 _BINARY: Final = "application/octet-stream"
@@ -54,7 +53,7 @@ def label_answer(session: Session, files: FileStore, image_id: str, tag: str) ->
 
     So 3D Slicer shows a prediction with the next sample before anybody asked for it.
     """
-    path = _label_path(session, files, image_id, tag)
+    path = preannotations.label_file(session, files, image_id, tag)
     return file_answer(path, f"{image_id}{_LABEL_EXTENSION}")
 
 
@@ -79,14 +78,6 @@ def _image_file(services: Services, image_id: str) -> tuple[ImageRow, Path]:
         with services.database.writing() as session:
             images.get_image(session, image_id).file_sha256 = row.file_sha256
     return row, path
-
-
-def _label_path(session: Session, files: FileStore, image_id: str, tag: str) -> Path:
-    if tag == PREDICTION_TAG and labels.find_label(session, image_id, tag) is None:
-        prediction = inference.find_prediction(session, image_id)
-        if prediction is not None:
-            return files.path(prediction.sha256, _LABEL_EXTENSION)
-    return labels.label_file(files, labels.current_label(session, image_id, tag))
 
 
 def _has_checksum(path: Path, checksum: str) -> bool:

@@ -2,7 +2,7 @@
 
 from fastapi import UploadFile
 
-from app import images, labels
+from app import images, labels, preannotations
 from app.store.tables import ImageRow, LabelRow
 from server.dependencies import Services
 from server.flows.uploads import bare_name, received
@@ -33,6 +33,14 @@ def submit(
             annotator=client_of(params),
             now=now,
         )
+
+
+def review(services: Services, image_id: str, tag: str, info: JsonObject, *, now: float) -> None:
+    """Keep what a reviewer says about a label, also about a prediction shown as one."""
+    with services.database.writing() as session:
+        preannotations.keep(session, services.files, image_id, tag, now=now)
+        actor = client_of(info)
+        labels.update_label_info(session, image_id, tag, info, actor=actor, now=now)
 
 
 def add_image(

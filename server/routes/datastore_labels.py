@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Form, UploadFile
 from fastapi.responses import FileResponse
 
-from app import labels
+from app import labels, preannotations
 from app.store.tables import Json
 from server.dependencies import DatabaseDep, FilesDep, Now, ReadSession, ServicesDep
 from server.flows import downloads, submissions
-from server.wire.options import DEFAULT_CLIENT, client_of, read_object
+from server.wire.options import DEFAULT_CLIENT, read_object
 from server.wire.schemas import LabelOut
 
 router = APIRouter(prefix="/datastore", tags=["datastore: labels"])
@@ -39,7 +39,7 @@ def download_label(session: ReadSession, files: FilesDep, label: str, tag: str) 
 @router.head("/label")
 def check_label(session: ReadSession, image: str, tag: str) -> None:
     """Tell whether an image has a label."""
-    labels.current_label(session, image, tag)
+    preannotations.label_info(session, image, tag)
 
 
 @router.delete("/label")
@@ -53,24 +53,20 @@ def remove_label(database: DatabaseDep, now: Now, id: str, tag: str) -> Json:
 @router.get("/label/info")
 def read_label_info(session: ReadSession, label: str, tag: str) -> Json:
     """Return what is kept with a label."""
-    return labels.current_label(session, label, tag).info
+    return preannotations.label_info(session, label, tag)
 
 
 @router.put("/label/info")
 def replace_label_info(
-    database: DatabaseDep, now: Now, label: str, tag: str, info: Annotated[str, Form()] = "{}"
+    services: ServicesDep, now: Now, label: str, tag: str, info: Annotated[str, Form()] = "{}"
 ) -> None:
     """Merge a JSON object into what is kept with a label."""
-    given = read_object(info, "info")
-    with database.writing() as session:
-        labels.update_label_info(session, label, tag, given, actor=client_of(given), now=now)
+    submissions.review(services, label, tag, read_object(info, "info"), now=now)
 
 
 @router.put("/updatelabelinfo")
 def review_label(
-    database: DatabaseDep, now: Now, label: str, tag: str, params: Annotated[str, Form()] = "{}"
+    services: ServicesDep, now: Now, label: str, tag: str, params: Annotated[str, Form()] = "{}"
 ) -> None:
     """Keep what a reviewer says about a label, as the reviewer module of 3D Slicer sends it."""
-    given = read_object(params, "params")
-    with database.writing() as session:
-        labels.update_label_info(session, label, tag, given, actor=client_of(given), now=now)
+    submissions.review(services, label, tag, read_object(params, "params"), now=now)

@@ -207,6 +207,24 @@ class TestLabels:
     def test_an_absent_label_is_404(self, pool: Site, url: str) -> None:
         assert pool.client.get(url).status_code == 404
 
+    def test_a_review_of_a_prediction_is_kept_with_it(self, pool: Site) -> None:
+        # The reviewer module tells its verdict for every tag of an image.
+        add_prediction(pool.services, "case_1", add_model(pool.services))
+        url = "/datastore/updatelabelinfo?label=case_1&tag=original"
+        answer = pool.client.put(url, data={"params": '{"segmentationMeta": {"level": "easy"}}'})
+        assert answer.status_code == 200
+        info = pool.client.get("/datastore/label/info?label=case_1&tag=original").json()
+        assert info["segmentationMeta"] == {"level": "easy"}
+        assert info["params"]["label_names"] == LABELS
+
+    def test_a_prediction_has_an_info_before_it_is_kept(self, pool: Site) -> None:
+        add_prediction(pool.services, "case_1", add_model(pool.services))
+        url = "/datastore/label/info?label=case_1&tag=original"
+        assert pool.client.get(url).json()["params"]["label_names"] == LABELS
+        assert pool.client.head("/datastore/label?image=case_1&tag=original").status_code == 200
+        assert pool.client.head("/datastore/label?image=case_2&tag=original").status_code == 404
+        assert pool.stats()["label_tags"] == {}
+
     def test_the_prediction_is_the_original_label(self, pool: Site, tmp_path: Path) -> None:
         add_prediction(pool.services, "case_1", add_model(pool.services))
         answer = pool.client.get("/datastore/label?label=case_1&tag=original")
