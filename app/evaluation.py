@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from app.arrays import AxialImage, load_image, load_label
+from app.background.work import Progress, Units, WorkContext
 from app.calcium.agreement import icc_2_1, mean_absolute_error, volume_f1, weighted_kappa
 from app.calcium.risk import RISK_CATEGORIES, risk_category
 from app.calcium.score import calcium_scores
@@ -18,7 +19,6 @@ from app.predictions import Prediction, predict
 from app.recipes import calcium
 from app.settings import Settings
 from app.store.tables import ImageRow, JobRow, Json, LabelRow, PredictionRow
-from app.work import Progress, Units, WorkContext
 from models.dataset import TrainingCase
 from models.predictor import Predictor
 

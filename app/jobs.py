@@ -1,7 +1,7 @@
 """Background work as people see it: one row a job.
 
 A job is asked for by inserting a row, in the same transaction as whatever caused it. A
-worker finds the row and runs it (see ``app.workflows``); the row, not the job engine, is
+worker finds the row and runs it (see ``app.background.workflows``); the row, not the job engine, is
 what every answer is made of.
 """
 

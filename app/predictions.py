@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from app import images, labels, model_versions, sessions
 from app.arrays import LABEL_EXTENSION, AxialImage, axial_image, load_image
+from app.background.work import Progress, Units, WorkContext
 from app.calcium.labels import LABELS
 from app.calcium.samples import agatston_samples
 from app.calcium.score import CalciumScores, calcium_scores
@@ -30,7 +31,6 @@ from app.imaging.reader import read_volume
 from app.recipes.calcium import label_map
 from app.settings import Settings
 from app.store.tables import JobRow, Json, ModelVersionRow, PredictionRow
-from app.work import Progress, Units, WorkContext
 from models.predictor import NetworkPrediction, Predictor
 from strategies.aggregation import image_uncertainty
 from strategies.uncertainty import clinical_uncertainty

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from app import images, jobs
+from app.background.work import Progress, Units, WorkContext
 from app.store.tables import JobRow
-from app.work import Progress, Units, WorkContext
 
 logger = logging.getLogger(__name__)
 

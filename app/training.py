@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app import jobs, model_versions
 from app.arrays import load_image, load_label
+from app.background.work import Progress, StoppedError, Units, WorkContext
 from app.errors import InvalidInputError, NotReadyError
 from app.evaluation import Agreement, EvaluationCase, judge
 from app.intake.pool import current_labels
@@ -24,7 +25,6 @@ from app.predictions import checkpoint_path, load_predictor
 from app.recipes import calcium
 from app.store.files import write_durably
 from app.store.tables import ImageRow, JobRow, Json, LabelRow, ModelVersionRow
-from app.work import Progress, StoppedError, Units, WorkContext
 from models.checkpoint import JsonValue
 from models.trainer import EpochReport, Trainer
 

@@ -18,19 +18,19 @@ from typing import Final
 import torch
 
 from app import evaluation, predictions, studies, training
-from app.job_bench import (
+from app.background.job_bench import (
     JobBench,
     give_sign_of_life,
     hand_over,
     hand_over_forgotten,
     take_over_from_the_dead,
 )
+from app.background.work import Work, WorkContext
+from app.background.worker_lock import WorkerLock
+from app.background.workflows import JobEngine
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
-from app.work import Work, WorkContext
-from app.worker_lock import WorkerLock
-from app.workflows import JobEngine
 
 logger = logging.getLogger(__name__)
 

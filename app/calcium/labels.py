@@ -7,7 +7,7 @@ region and calcium voxels.
 from typing import Final
 
 ARTERIES: Final = ("LM", "LAD", "LCX", "RCA")
-"""Coronary arteries in canonical order: left main, left anterior descending, left circumflex, right."""
+"""Coronary arteries in canonical order: left main, anterior descending, circumflex, right."""
 
 CALCIUM_LABELS: Final[dict[str, int]] = {"LM": 1, "LAD": 2, "LCX": 3, "RCA": 4}
 """Value of the calcified voxels of each artery (strong labels)."""

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter
 
-from app import presence
+from app.background import presence
 from server.dependencies import Now, ReadSession
 from server.wire.schemas import HealthOut, WorkerOut
 

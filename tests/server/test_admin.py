@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app import model_versions
-from app.presence import ALIVE_WITHIN_S
+from app.background.presence import ALIVE_WITHIN_S
 from app.settings import Settings
 from app.store.tables import QuarantineRow, WorkerRow
 from server import logs

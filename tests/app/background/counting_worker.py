@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-from app.job_bench import JobBench, hand_over, hand_over_forgotten
+from app.background.job_bench import JobBench, hand_over, hand_over_forgotten
+from app.background.work import Progress, Units, WorkContext
+from app.background.workflows import JobEngine
 from app.settings import load_settings
 from app.store.database import Database
 from app.store.files import FileStore
 from app.store.tables import JobRow
-from app.work import Progress, Units, WorkContext
-from app.workflows import JobEngine
 
 _POLL_S = 0.05
 

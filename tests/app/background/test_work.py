@@ -1,6 +1,6 @@
 import threading
 
-from app.work import Progress, Turns, Units, next_unit
+from app.background.work import Progress, Turns, Units, next_unit
 
 _LONGEST_WAIT_S = 10.0
 

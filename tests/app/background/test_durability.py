@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from app import jobs
+from app.background.worker_lock import WorkerLock
 from app.errors import ConflictError
 from app.settings import load_settings
 from app.store.database import Database
 from app.store.tables import JobRow, Json
-from app.worker_lock import WorkerLock
 
 _LONGEST_WAIT_S = 60.0
 _POLL_S = 0.05
@@ -24,7 +24,7 @@ _POLL_S = 0.05
 
 @contextmanager
 def worker(data: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.app.workers.counting_worker", str(data)]
+    command = [sys.executable, "-m", "tests.app.background.counting_worker", str(data)]
     with subprocess.Popen(command) as process:
         try:
             yield process

@@ -1,6 +1,6 @@
 """Which workers are there."""
 
-from app.presence import ALIVE_WITHIN_S, known_workers
+from app.background.presence import ALIVE_WITHIN_S, known_workers
 from app.store.tables import WorkerRow
 from tests.app.conftest import Deployment
 

@@ -14,9 +14,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import jobs
+from app.background.work import StoppedError, Units, Work, WorkContext, next_unit
 from app.errors import CacLabelError
 from app.store.tables import JobRow, WorkerRow
-from app.work import StoppedError, Units, Work, WorkContext, next_unit
 
 logger = logging.getLogger(__name__)
 
