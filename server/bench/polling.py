@@ -94,9 +94,9 @@ def _train_a_model(bench: _Bench) -> None:
         return Step(status.status == "DONE", status.progress, f"training: {status.line}")
 
     def predict() -> Step:
-        predicted, unlabeled = client.predicted_images()
-        text = f"{len(predicted)} of {unlabeled} images predicted"
-        return Step(len(predicted) >= unlabeled, len(predicted), text)
+        predicted, unlabeled = client.unlabeled_images()
+        text = f"{len(predicted)} of {len(unlabeled)} images predicted"
+        return Step(predicted == unlabeled, len(predicted), text)
 
     waiting.until_done(scan)
     for patient in bench.pool[:_LABELED]:
@@ -109,7 +109,7 @@ def _train_a_model(bench: _Bench) -> None:
 def _predictions(bench: _Bench) -> tuple[Figure, ...]:
     """Measure a prediction made on the spot and one that is stored."""
     client, masks = bench.client, bench.masks
-    predicted, _ = client.predicted_images()
+    predicted, _ = client.unlabeled_images()
     stored = sorted(predicted)[0]
     cold = time_calls(lambda: client.infer_file(bench.test[0].image, masks), 5)
     warm = time_calls(lambda: client.infer_image(stored, masks), 20)

@@ -68,12 +68,12 @@ class AnnotationClient:
         """Return why files of the studies folder were not trusted."""
         return [str(entry["problem"]) for entry in self._json("GET", "/quarantine")]
 
-    def predicted_images(self) -> tuple[set[str], int]:
-        """Return the unlabeled images the active model has predicted, and how many there are."""
+    def unlabeled_images(self) -> tuple[set[str], set[str]]:
+        """Return the unlabeled images the active model has predicted, and all unlabeled ones."""
         objects = self._json("GET", "/datastore/", params={"output": "all"})["objects"]
         unlabeled = {name for name, entry in objects.items() if "final" not in entry["labels"]}
         predicted = {name for name in unlabeled if "original" in objects[name]["labels"]}
-        return predicted, len(unlabeled)
+        return predicted, unlabeled
 
     def next_sample(self, strategy: str, *, skip: str | None = None) -> Offer | None:
         """Ask what to label next, giving back ``skip``; None when nothing is left."""

@@ -32,6 +32,7 @@ class Loop:
         annotator: Labels images.
         test: Patients to judge the model on.
         folder: Where masks of predictions go.
+        real: Ids of the real scans, for whose ranking nobody waits: they are large.
         waiting: Waits for the server.
         narrator: Says what happens.
     """
@@ -41,6 +42,7 @@ class Loop:
     annotator: Annotator
     test: Sequence[Patient]
     folder: Path
+    real: frozenset[str]
     waiting: Waiting
     narrator: Narrator
 
@@ -70,9 +72,10 @@ class Loop:
         started = time.monotonic()
 
         def look() -> Step:
-            predicted, unlabeled = self.client.predicted_images()
-            text = f"ranking the pool: {len(predicted)} of {unlabeled} unlabeled images predicted"
-            return Step(len(predicted) >= _ENOUGH * unlabeled, len(predicted), text)
+            predicted, unlabeled = self.client.unlabeled_images()
+            done, count = len(predicted - self.real), len(unlabeled - self.real)
+            text = f"ranking the pool: {done} of {count} unlabeled images predicted"
+            return Step(done >= _ENOUGH * count, done, text)
 
         self.waiting.until_done(look)
         return time.monotonic() - started

@@ -186,10 +186,17 @@ def _play(
 ) -> None:
     oracle = {patient.patient_id: patient for patient in pool}
     annotator = Annotator(client, oracle, stage.out / "annotator", stage.narrator)
-    loop = Loop(
-        stage.plan, client, annotator, record.test, stage.out / "masks", waiting, stage.narrator
-    )
     real = find_real_scans()
+    loop = Loop(
+        plan=stage.plan,
+        client=client,
+        annotator=annotator,
+        test=record.test,
+        folder=stage.out / "masks",
+        real=frozenset(scan.image_id for scan in real),
+        waiting=waiting,
+        narrator=stage.narrator,
+    )
     for number in range(1, stage.plan.rounds + 1):
         if number == stage.plan.rounds and real:
             stage.narrator.say(f"{len(real)} real scans arrive in the studies folder")
