@@ -4,7 +4,7 @@ Run as a module with the data folder as argument; killed and started again by te
 """
 
 import sys
-import time
+import threading
 from pathlib import Path
 
 from app.background.job_bench import JobBench, hand_over, hand_over_forgotten
@@ -43,9 +43,10 @@ def main(data: Path) -> None:
     )
     engine.launch()
     hand_over_forgotten(context, engine)
+    pause = threading.Event()
     while True:
         hand_over(context, engine)
-        time.sleep(_POLL_S)
+        pause.wait(_POLL_S)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,13 +47,14 @@ def ask(database: Database, request: Json) -> str:
 
 def ended(database: Database, job_id: str) -> JobRow:
     deadline = time.monotonic() + _LONGEST_WAIT_S
+    pause = threading.Event()
     while time.monotonic() < deadline:
         with database.reading() as session:
             job = jobs.get_job(session, job_id)
         if job.status not in jobs.OPEN:
             return job
         # A poll with an end, not a bet on how long something takes.
-        time.sleep(_POLL_S)
+        pause.wait(_POLL_S)
     raise AssertionError(f"job is still {job.status}: {job.details}")
 
 
