@@ -87,8 +87,6 @@ def read_values(path: Path, header: NiftiHeader) -> NDArray[Any]:
         with _open(path) as stream:
             stream.read(header.offset)
             data = stream.read(expected)
-            # Only at the end of the stream is the checksum of a gzip compared.
-            stream.read(1)
     except PARSER_ERRORS as error:
         raise ImagingError("the voxels cannot be decompressed: the file is damaged") from error
     if len(data) < expected:

@@ -157,8 +157,17 @@ class TestContentHash:
         other: NDArray[np.int16] = np.asfortranarray(volume.hu)
         assert content_hash(Volume(other, volume.grid)) == content_hash(volume)
 
+    @pytest.mark.parametrize("offset", [0.0, -0.0, 3e-5, -3e-5])
+    def test_the_rounding_of_nifti_makes_none(self, offset: float) -> None:
+        hu = make_volume().hu
+        exact = Volume(hu, make_grid(origin_mm=(0.0, 123.456, 0.0)))
+        rounded = Volume(hu, make_grid(origin_mm=(offset, 123.456 + offset, offset)))
+        assert content_hash(rounded) == content_hash(exact)
+
     def test_nifti_and_dicom_of_one_volume_are_equal(self, tmp_path: Path) -> None:
-        write_dicom(tmp_path / "dicom")
+        # 0.1 and 512.3 have no exact float32, which NIfTI keeps them in.
+        made = make_volume(make_grid(origin_mm=(0.1, 512.3, -0.7)))
+        write_dicom(tmp_path / "dicom", made)
         volume = read_volume(tmp_path / "dicom")
         write_volume(tmp_path / "x.nii.gz", volume)
         assert content_hash(read_volume(tmp_path / "x.nii.gz")) == content_hash(volume)

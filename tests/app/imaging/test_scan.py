@@ -132,6 +132,12 @@ def test_labels_and_index_of_a_monai_label_folder_are_passed_over(tmp_path: Path
     assert by_name(find_images(tmp_path)) == {"case.nii.gz": None}
 
 
+def test_labels_beside_images_are_passed_over_without_an_index(tmp_path: Path) -> None:
+    (tmp_path / "labels" / "final").mkdir(parents=True)
+    write_volume(tmp_path / "labels" / "final" / "case.nii.gz", make_volume())
+    assert find_images(tmp_path) == []
+
+
 def test_a_folder_called_labels_further_down_is_searched(tmp_path: Path) -> None:
     (tmp_path / "study" / "labels").mkdir(parents=True)
     write_volume(tmp_path / "study" / "labels" / "case.nii.gz", make_volume())
