@@ -23,7 +23,7 @@ from .augmentation import (
     draw_grid,
     draw_metal,
 )
-from .inputs import AIR_HU, ContentBox, find_content, network_input, take_slab
+from .inputs import AIR_HU, ContentBox, find_content, network_input, position_planes, take_slab
 from .network import NetworkConfig
 
 _REACH_MM = 15.0
@@ -218,12 +218,14 @@ def make_batch(
         weights[task.name] = torch.from_numpy(
             np.stack([patch.weights[task.name] for patch in patches])
         ).float()
-    return Batch(network_input(slabs, candidates, config), targets, weights)
+    positions = np.stack([patch.position for patch in patches])
+    return Batch(network_input(slabs, candidates, config, positions), targets, weights)
 
 
 @dataclass(frozen=True)
 class _Patch:
     slab: NDArray[np.float32]
+    position: NDArray[np.float32]
     candidates: NDArray[np.bool_]
     targets: Mapping[str, NDArray[np.uint8]]
     weights: Mapping[str, NDArray[np.bool_]]
@@ -235,6 +237,7 @@ class _Source:
 
     index: NDArray[np.intp]
     is_inside: NDArray[np.bool_]
+    corner: tuple[int, int]
 
     def take(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         taken: NDArray[np.uint8] = np.where(self.is_inside, plane.ravel()[self.index], 0)
@@ -277,7 +280,8 @@ def _cut_patch(
         # A voxel that noise lifted over the threshold has no label of its own.
         counts = candidates & has_label if task.is_restricted_to_candidates else np.ones(size, bool)
         weights[task.name] = counts & (label is not None)
-    return _Patch(slab, candidates, targets, weights)
+    position = position_planes(item.index, source.corner, size, case.content)
+    return _Patch(slab, position, candidates, targets, weights)
 
 
 def _locate(
@@ -298,7 +302,7 @@ def _locate(
     is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     full_rows = np.clip(rows, 0, height - 1) + content.rows[0]
     full_columns = np.clip(columns, 0, width - 1) + content.columns[0]
-    return _Source(full_rows * item.case.hu.shape[2] + full_columns, is_inside)
+    return _Source(full_rows * item.case.hu.shape[2] + full_columns, is_inside, first)
 
 
 def _draw_corner(item: Item, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:

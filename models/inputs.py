@@ -82,10 +82,36 @@ def take_slab(hu: NDArray[np.int16], index: int, neighbours: int) -> NDArray[np.
     return hu[np.clip(wanted, 0, hu.shape[0] - 1)]
 
 
+def position_planes(
+    index: int, corner: tuple[int, int], size: tuple[int, int], content: ContentBox
+) -> NDArray[np.float32]:
+    """Tell where the pixels of a patch lie within the content of their volume.
+
+    Args:
+        index: Number of the slice in the volume.
+        corner: First row and column of the patch in the content.
+        size: Height and width of the patch.
+        content: Content of the volume.
+
+    Returns:
+        Position along z, y and x, each -1 at the first and 1 at the last voxel of the
+        content, shape (3, Y, X).
+    """
+    planes = np.empty((3, *size), np.float32)
+    voxels = (index - content.planes[0], *(np.arange(side) for side in size))
+    shapes = ((1, 1), (-1, 1), (1, -1))
+    starts = (0, *corner)
+    for axis, (place, shape, start) in enumerate(zip(voxels, shapes, starts, strict=True)):
+        last = max(content.shape[axis] - 1, 1)
+        planes[axis] = (2.0 * (np.asarray(place) + start) / last - 1.0).reshape(shape)
+    return planes
+
+
 def network_input(
     slabs: NDArray[np.float32] | NDArray[np.int16],
     candidates: NDArray[np.bool_],
     config: NetworkConfig,
+    positions: NDArray[np.float32] | None = None,
 ) -> Tensor:
     """Build the input channels of a batch.
 
@@ -93,14 +119,24 @@ def network_input(
         slabs: Attenuation in HU, shape (N, S, Y, X): S slices, the middle one to segment.
         candidates: Voxels of the middle slice at or above the threshold, shape (N, Y, X).
         config: Shape of the network.
+        positions: Position of each pixel, shape (N, 3, Y, X), see ``position_planes``;
+            needed only by networks that read it.
 
     Returns:
         Shape (N, C, Y, X), float32, channels last in memory: for each HU window the S
-        slices scaled from 0 to 1 and clipped to 0..1.6, then the candidates as 0 and 1.
+        slices scaled from 0 to 1 and clipped to 0..1.6, then the positions if the network
+        reads them, then the candidates as 0 and 1.
+
+    Raises:
+        ValueError: If the network reads positions and there are none.
     """
     hu = torch.from_numpy(np.ascontiguousarray(slabs)).float()
-    scaled = [
+    channels = [
         ((hu - low) / (high - low)).clamp(0.0, _SCALED_MAX) for low, high in config.hu_windows
     ]
-    mask = torch.from_numpy(np.ascontiguousarray(candidates)).float()[:, None]
-    return torch.cat([*scaled, mask], dim=1).contiguous(memory_format=torch.channels_last)
+    if config.has_position:
+        if positions is None:
+            raise ValueError("this network reads the position of each pixel, got none")
+        channels.append(torch.from_numpy(positions))
+    channels.append(torch.from_numpy(np.ascontiguousarray(candidates)).float()[:, None])
+    return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)

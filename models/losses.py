@@ -12,7 +12,9 @@ _DICE_SMOOTHING = 1.0
 """Voxels added above and below the Dice fraction, so that an absent class is defined."""
 
 
-def cross_entropy_dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def cross_entropy_dice(
+    logits: Tensor, target: Tensor, weight: Tensor, foreground_weight: float = 1.0
+) -> Tensor:
     """Add cross-entropy and soft Dice over the voxels with weight.
 
     Dice is taken over the whole batch, per foreground class, then averaged: the lesions of
@@ -22,13 +24,15 @@ def cross_entropy_dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor
         logits: Shape (N, C, Y, X).
         target: Classes, shape (N, Y, X), int64.
         weight: 1 where a voxel counts and 0 where not, shape (N, Y, X), float32.
+        foreground_weight: Weight of foreground voxels in the mean of the cross-entropy.
 
     Returns:
         A scalar from 0 upwards; 0 when no voxel counts.
     """
     log_probs = functional.log_softmax(logits, dim=1)
     cross_entropy = functional.nll_loss(log_probs, target, reduction="none")
-    mean = (cross_entropy * weight).sum() / weight.sum().clamp(min=1.0)
+    share = weight * torch.where(target > 0, foreground_weight, 1.0)
+    mean = (cross_entropy * share).sum() / share.sum().clamp(min=1.0)
     return mean + _soft_dice_loss(log_probs.exp(), target, weight)
 
 
@@ -62,7 +66,9 @@ def task_losses(
         adds neither a loss, nor a gradient, nor a pull on its weight.
     """
     return {
-        task.name: cross_entropy_dice(logits[task.name], targets[task.name], weights[task.name])
+        task.name: cross_entropy_dice(
+            logits[task.name], targets[task.name], weights[task.name], task.foreground_weight
+        )
         for task in tasks
         if bool(weights[task.name].any())
     }

@@ -38,6 +38,8 @@ class NetworkConfig:
         tasks: Heads in the order they run.
         hu_windows: Attenuation ranges in HU, each scaled to 0..1 as one channel per slice.
         neighbours: Slices above and below that are shown with each slice.
+        has_position: Whether three more channels tell where in the volume a pixel lies,
+            see ``inputs.position_planes``; regions are then learned from fewer steps.
         stem_width: Channels at full resolution.
         stem_kernel: Side of the stem's convolutions in pixels, odd.
         stem_convs: Number of the stem's convolutions.
@@ -54,6 +56,7 @@ class NetworkConfig:
     tasks: tuple[TaskSpec, ...] = (REGION, LESION)
     hu_windows: tuple[tuple[float, float], ...] = ((-2000.0, 1300.0),)
     neighbours: int = 0
+    has_position: bool = False
     stem_width: int = 16
     stem_kernel: int = 5
     stem_convs: int = 2
@@ -84,8 +87,9 @@ class NetworkConfig:
 
     @property
     def in_channels(self) -> int:
-        """Channels of the input: the HU windows of every slice shown, and the candidates."""
-        return len(self.hu_windows) * (2 * self.neighbours + 1) + 1
+        """Channels of the input: HU windows of every slice shown, position, candidates."""
+        position = 3 if self.has_position else 0
+        return len(self.hu_windows) * (2 * self.neighbours + 1) + position + 1
 
     def width(self, level: int) -> int:
         """Return the number of channels at ``level``."""
@@ -159,6 +163,7 @@ def small_network() -> NetworkConfig:
         tasks=(replace(REGION, stop_level=1), LESION),
         hu_windows=((-1000.0, 1000.0), (-200.0, 300.0)),
         neighbours=1,
+        has_position=True,
         stem_width=8,
         stem_kernel=3,
         stem_convs=1,

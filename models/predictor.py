@@ -19,7 +19,15 @@ from torch.nn import functional
 
 from . import checkpoint
 from .dropout import Masks, seeded_masks
-from .inputs import AIR_HU, ContentBox, find_content, network_input, padded_size, take_slab
+from .inputs import (
+    AIR_HU,
+    ContentBox,
+    find_content,
+    network_input,
+    padded_size,
+    position_planes,
+    take_slab,
+)
 from .network import DecoderState, MultiTaskNetwork
 from .tail import prefix_level, sample_at_points
 from .uncertainty import BinaryStatistics, class_entropy
@@ -202,7 +210,11 @@ class _VolumePass:
             slab = take_slab(self._hu, index, config.neighbours)
             slabs[place, :, : slab.shape[1], : slab.shape[2]] = slab
         candidates = slabs[:, config.neighbours] >= self._threshold_hu
-        return network_input(slabs, candidates, config).to(self._device)
+        body = ContentBox(*((0, length) for length in self._hu.shape))
+        positions = np.stack(
+            [position_planes(index, (0, 0), (height, width), body) for index in indices]
+        )
+        return network_input(slabs, candidates, config, positions).to(self._device)
 
     def _keep_maps(self, indices: range, region: Tensor, lesion: Tensor) -> None:
         values = region.argmax(dim=1)

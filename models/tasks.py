@@ -28,6 +28,9 @@ class TaskSpec:
             calcium threshold) may be foreground; the loss then looks at them alone.
         stop_level: Resolution at which the head ends: 0 is the full one, 1 the half, and
             so on. Coarser outputs are upsampled bilinearly.
+        foreground_weight: Weight of foreground voxels in the cross-entropy. Above 1 a head
+            whose foreground is small does not settle on background alone at first, where
+            Dice has almost no gradient.
         sees_input: Whether the last stage of the head also reads the raw input channels.
     """
 
@@ -39,6 +42,7 @@ class TaskSpec:
     fed_by: tuple[str, ...] = ()
     is_restricted_to_candidates: bool = False
     stop_level: int = 0
+    foreground_weight: float = 1.0
     sees_input: bool = False
 
     def __post_init__(self) -> None:
@@ -51,7 +55,7 @@ class TaskSpec:
             raise ValueError(f"stop_level must not be negative, got {self.stop_level}")
 
 
-REGION: Final = TaskSpec(name="region", classes=5)
+REGION: Final = TaskSpec(name="region", classes=5, foreground_weight=5.0)
 """Artery regions (weak labels): background, LM, LAD, LCX, RCA."""
 
 LESION: Final = TaskSpec(

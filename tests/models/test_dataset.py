@@ -11,7 +11,7 @@ from models.augmentation import (
     draw_metal,
 )
 from models.dataset import Item, SliceKind, SliceSampler, TrainingCase, make_batch, telling_items
-from models.inputs import ContentBox, find_content, network_input, take_slab
+from models.inputs import ContentBox, find_content, network_input, position_planes, take_slab
 from tests.models.cases import SIDE, THRESHOLD_HU, planted_case, tiny_network
 
 SIZE = (SIDE, SIDE)
@@ -83,7 +83,8 @@ def test_missing_task_has_no_weight() -> None:
 def test_small_content_is_padded_with_air() -> None:
     batch = make_batch([Item(planted_case(0), 2)], (64, 64), tiny_network())
     # Air is -1024 HU, below both windows.
-    assert not bool(batch.inputs[0, :, SIDE:].any())
+    assert not bool(batch.inputs[0, :2, SIDE:].any())
+    assert not bool(batch.inputs[0, -1, SIDE:].any())
     assert not bool(batch.targets["region"][0, :, SIDE:].any())
 
 
@@ -146,7 +147,9 @@ def test_slab_repeats_the_end_slices() -> None:
 
 
 def test_input_channels_by_hand() -> None:
-    config = replace(tiny_network(), hu_windows=((-1000.0, 1000.0), (-200.0, 300.0)))
+    config = replace(
+        tiny_network(), has_position=False, hu_windows=((-1000.0, 1000.0), (-200.0, 300.0))
+    )
     slabs = np.array([[[[-1024, 50, 3071]]]], np.int16)
     inputs = network_input(slabs, slabs[:, 0] >= 130, config)
     # (50 + 1000) / 2000 = 0.525; (50 + 200) / 500 = 0.5; the ends are clipped to 0 and 1.6.
@@ -206,3 +209,19 @@ def test_metal_and_its_streaks_are_known_not_to_be_calcium() -> None:
     is_metal = batch.inputs[0, 0] > 1.5
     assert bool(is_metal.any())
     assert not bool(batch.targets["lesion"][0][is_metal].any())
+
+
+def test_position_by_hand() -> None:
+    content = ContentBox((2, 7), (10, 21), (30, 33))
+    planes = position_planes(3, (5, 0), (2, 4), content)
+    # Slice 3 is the second of five: -0.5. Rows 5 and 6 of eleven: 0 and 0.2. Columns 0, 1
+    # and 2 of three: -1, 0, 1; the fourth lies outside.
+    assert planes[0].tolist() == [[-0.5] * 4] * 2
+    np.testing.assert_allclose(planes[1], [[0.0] * 4, [0.2] * 4], atol=1e-7)
+    np.testing.assert_allclose(planes[2], [[-1.0, 0.0, 1.0, 2.0]] * 2)
+
+
+def test_network_that_reads_positions_needs_them() -> None:
+    slabs = np.zeros((1, 1, 8, 8), np.int16)
+    with pytest.raises(ValueError, match="reads the position"):
+        network_input(slabs, slabs[:, 0] >= 130, replace(tiny_network(), has_position=True))

@@ -36,6 +36,19 @@ def test_voxels_without_weight_do_not_count() -> None:
     assert float(losses[0]) == float(losses[1])
 
 
+def test_foreground_can_weigh_more_in_the_cross_entropy() -> None:
+    # Odds of 3 to 1 for background in both voxels: -log 0.75 once, -log 0.25 three times.
+    logits = torch.tensor([[[[math.log(3.0)] * 2], [[0.0, 0.0]]]])
+    target, weight = torch.tensor([[[0, 1]]]), torch.ones(1, 1, 2)
+    plain, weighted = (
+        float(cross_entropy_dice(logits, target, weight, factor)) for factor in (1.0, 3.0)
+    )
+    entropies = -math.log(0.75), -math.log(0.25)
+    assert weighted - plain == pytest.approx(
+        (entropies[0] + 3 * entropies[1]) / 4 - (entropies[0] + entropies[1]) / 2, abs=1e-6
+    )
+
+
 def test_missing_task_adds_neither_loss_nor_gradient() -> None:
     logits = {task.name: torch.zeros(1, task.classes, 2, 2, requires_grad=True) for task in TASKS}
     targets = {task.name: torch.zeros(1, 2, 2, dtype=torch.long) for task in TASKS}

@@ -105,10 +105,10 @@ def test_training_without_validation_keeps_the_last_weights(tmp_path: Path) -> N
 
 
 def test_stale_validation_ends_the_training(tmp_path: Path) -> None:
-    # With a rate of zero the average never moves, so no epoch is better than the first.
-    trainer = make_trainer(tmp_path, replace(QUICK, epochs=9, peak_rate=0.0, patience=2))
+    # With a rate of zero only the normalisation's statistics move, soon to and fro.
+    trainer = make_trainer(tmp_path, replace(QUICK, epochs=60, peak_rate=0.0, patience=1))
     finish(trainer, tmp_path / "best.safetensors")
-    assert trainer.epoch <= 5
+    assert trainer.epoch < 60
 
 
 def test_labels_of_one_task_train_that_task_alone(tmp_path: Path) -> None:
