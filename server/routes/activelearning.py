@@ -12,7 +12,11 @@ from server.wire.schemas import SampleOut
 router = APIRouter(prefix="/activelearning", tags=["activelearning"])
 
 
-@router.post("/{strategy}", response_model=SampleOut | dict[str, str])
+@router.post(
+    "/{strategy}",
+    response_model=SampleOut | dict[str, str],
+    response_model_exclude_none=True,
+)
 def next_sample(
     database: DatabaseDep,
     settings: SettingsDep,

@@ -3,7 +3,9 @@
 import hashlib
 
 import pytest
+from sqlalchemy import update
 
+from app.store.tables import ImageRow
 from strategies.registry import strategy_names
 from tests.server.conftest import Site
 
@@ -20,6 +22,13 @@ def test_checksum_is_that_of_the_file_a_client_downloads(pool: Site) -> None:
     sample = pool.client.post("/activelearning/first", json={"client_id": "u"}).json()
     content = pool.client.get(f"/datastore/image?image={sample['id']}").content
     assert sample["checksum"] == f"SHA256:{hashlib.sha256(content).hexdigest()}"
+
+
+def test_no_checksum_is_told_before_there_is_a_file(pool: Site) -> None:
+    with pool.services.database.writing() as session:
+        # As of a DICOM series, whose file is made when somebody downloads it.
+        session.execute(update(ImageRow).values(file_sha256=""))
+    assert "checksum" not in pool.client.post("/activelearning/first").json()
 
 
 def test_tells_the_patient_and_no_server_path(pool: Site) -> None:
