@@ -7,13 +7,16 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import requests
+from pydantic import BaseModel, ValidationError
 
 from app.errors import InvalidInputError, JobFailedError
 from server.demo.answers import CalciumTable, Offer, Prediction, Status
 from server.demo.forms import read_form
+
+_Answer = TypeVar("_Answer", bound=BaseModel)
 
 _MODEL: Final = "calcium"
 
@@ -79,7 +82,7 @@ class AnnotationClient:
         """Ask what to label next, giving back ``skip``; None when nothing is left."""
         options = {"client_id": self._client_id} | ({"skip": skip} if skip else {})
         answer = self._json("POST", f"/activelearning/{strategy}", json=options)
-        return Offer.model_validate(answer) if answer else None
+        return _understood(Offer, answer) if answer else None
 
     def download(self, image_id: str, folder: Path, *, checksum: str = "") -> Path:
         """Download an image of the pool into ``folder`` and check it against a checksum.
@@ -142,7 +145,7 @@ class AnnotationClient:
         Raises:
             JobFailedError: If it failed or was stopped.
         """
-        status = Status.model_validate(self._json("GET", "/train/"))
+        status = _understood(Status, self._json("GET", "/train/"))
         if status.status not in ("RUNNING", "DONE"):
             raise JobFailedError(f"the training ended as {status.status}: {status.line}")
         return status
@@ -157,7 +160,7 @@ class AnnotationClient:
         folder.mkdir(parents=True, exist_ok=True)
         mask = folder / Path(form.file_name).name
         mask.write_bytes(form.content)
-        return Prediction(mask, CalciumTable.model_validate(form.params["calcium"]))
+        return Prediction(mask, _understood(CalciumTable, form.params.get("calcium")))
 
     def _json(self, method: str, path: str, **request: Any) -> Any:
         return self._ask(method, path, **request).json()
@@ -172,3 +175,13 @@ class AnnotationClient:
             said = f"{answer.status_code}: {answer.text[:300]}"
             raise JobFailedError(f"{method} {path} was answered with {said}")
         return answer
+
+
+def _understood(kind: type[_Answer], value: object) -> _Answer:
+    """Read an answer; one that is not as expected is a failure like any other."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise JobFailedError(f"{kind.__name__} of the server, {place}: {first['msg']}") from None

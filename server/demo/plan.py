@@ -51,6 +51,10 @@ class DemoPlan:
                 raise InvalidInputError(
                     f"expected {name} of at least {bound}, got {getattr(self, name)}"
                 )
+        if len(set(self.label_goals)) < self.rounds:
+            raise InvalidInputError(
+                f"a pool of {self.pool} patients is too small for {self.rounds} rounds"
+            )
 
     @property
     def test_seed(self) -> int:
