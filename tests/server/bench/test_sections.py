@@ -1,5 +1,6 @@
 """Every section, measured at the smallest scale."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_the_large_pool_is_ranked_by_uncertainty(tmp_path: Path) -> None:
 
 def test_random_weights_see_an_artery_region_everywhere() -> None:
     torch.manual_seed(0)
-    config = small_network()
+    config = replace(small_network(), has_position=False)
     network = MultiTaskNetwork(config).eval()
     reach_everything(network)
     slabs = np.zeros((1, 2 * config.neighbours + 1, 32, 32), np.int16)
