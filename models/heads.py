@@ -89,7 +89,7 @@ class SegmentationHead(nn.Module):
         """Build one stage per level and the output convolutions.
 
         Args:
-            shapes: Shape of the stage of each level, coarsest first.
+            shapes: Shape of the stage of each level, coarsest first, at least one.
             head_width: Channels between the two output convolutions.
             classes: Channels of the output.
         """
@@ -100,7 +100,11 @@ class SegmentationHead(nn.Module):
                 for level, shape in shapes.items()
             }
         )
-        last = list(shapes.values())[-1].out
+        *coarse, last_level = shapes
+        last = shapes[last_level].out
+        self.coarse_outputs = nn.ModuleDict(
+            {str(level): nn.Conv2d(shapes[level].out, classes, 1) for level in coarse}
+        )
         self.output = nn.Sequential(conv_block(last, head_width), nn.Conv2d(head_width, classes, 1))
 
     def run_stage(self, level: int, parts: list[Tensor]) -> Tensor:
@@ -111,6 +115,11 @@ class SegmentationHead(nn.Module):
     def logits(self, features: Tensor) -> Tensor:
         """Turn the features of the last stage into logits, shape (N, classes, Y, X)."""
         result: Tensor = self.output(features)
+        return result
+
+    def coarse_logits(self, level: int, features: Tensor) -> Tensor:
+        """Turn the features of a stage before the last into logits of its resolution."""
+        result: Tensor = self.coarse_outputs[str(level)](features)
         return result
 
 

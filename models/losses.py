@@ -72,3 +72,26 @@ def task_losses(
         for task in tasks
         if bool(weights[task.name].any())
     }
+
+
+def coarse_loss(
+    task: TaskSpec, coarse_logits: list[Tensor], target: Tensor, weight: Tensor
+) -> Tensor:
+    """Average a task's loss over coarser resolutions.
+
+    Args:
+        task: Task of the logits.
+        coarse_logits: Shape (N, C, Y / f, X / f) for any whole factors f, at least one.
+        target: Classes at full resolution, shape (N, Y, X), int64.
+        weight: Voxels that count, shape (N, Y, X).
+    """
+    losses = []
+    for logits in coarse_logits:
+        step = target.shape[-1] // logits.shape[-1]
+        middle = slice(step // 2, None, step)
+        losses.append(
+            cross_entropy_dice(
+                logits, target[:, middle, middle], weight[:, middle, middle], task.foreground_weight
+            )
+        )
+    return torch.stack(losses).mean()

@@ -284,6 +284,18 @@ class MultiTaskNetwork(nn.Module):
         """Turn a fully decoded state into logits by task."""
         return {task.name: self._task_logits(task, state) for task in self.config.tasks}
 
+    def coarse_logits(self, state: DecoderState, name: str) -> list[Tensor]:
+        """Return what the stages before the last of a task's head say, for training only.
+
+        Places are learned several times faster when coarse stages are told what is where.
+
+        Returns:
+            Logits of shape (N, classes, Y / 2**level, X / 2**level), coarsest first.
+        """
+        levels = reversed(range(self.config.task(name).stop_level + 1, self.config.levels))
+        head = self._head(name)
+        return [head.coarse_logits(level, state.decoded[name, level]) for level in levels]
+
     def _run_stage(
         self,
         task: TaskSpec,

@@ -28,7 +28,7 @@ from .dataset import (
 )
 from .dropout import draw_masks
 from .inputs import padded_size
-from .losses import task_losses
+from .losses import coarse_loss, task_losses
 from .network import MultiTaskNetwork, NetworkConfig
 from .training_state import TrainingState
 from .validation import Validation, validate
@@ -288,8 +288,18 @@ class Trainer:
     def _batch_losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         masks = draw_masks(self._network_config.dropout_sites(), batch.inputs.shape[0], generator)
-        logits = self._network(batch.inputs, masks)
-        return task_losses(self._network_config.tasks, logits, batch.targets, batch.weights)
+        network, tasks = self._network, self._network_config.tasks
+        state = network.decode(network.encode(batch.inputs), masks=masks)
+        losses = task_losses(tasks, network.logits(state), batch.targets, batch.weights)
+        for task in tasks:
+            # Candidates are single voxels, which coarse stages cannot tell apart.
+            if task.name not in losses or task.is_restricted_to_candidates:
+                continue
+            if coarse := network.coarse_logits(state, task.name):
+                target, weight = batch.targets[task.name], batch.weights[task.name]
+                more = coarse_loss(task, coarse, target, weight)
+                losses[task.name] = (losses[task.name] + more) / 2.0
+        return losses
 
     def _check_convergence(self, losses: list[float | None]) -> None:
         recent = losses[-_BAD_STEPS_LIMIT:]

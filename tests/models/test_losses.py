@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from models.losses import cross_entropy_dice, task_losses
+from models.losses import coarse_loss, cross_entropy_dice, task_losses
 from models.tasks import TaskSpec
 from models.weighting import FixedWeighting, HomoscedasticWeighting, make_weighting
 
@@ -97,3 +97,13 @@ def test_fixed_weights_are_constant() -> None:
     assert isinstance(weighting, FixedWeighting)
     assert float(weighting({"a": torch.tensor(3.0), "b": torch.tensor(4.0)})) == 8.0
     assert list(weighting.parameters()) == []
+
+
+def test_coarse_loss_looks_at_the_middle_of_each_block() -> None:
+    # Class 1 in pixel (1, 1) of each block of 2 x 2 alone: a network that says class 1
+    # everywhere at half resolution is right.
+    target = torch.zeros(1, 4, 4, dtype=torch.long)
+    target[:, 1::2, 1::2] = 1
+    logits = torch.stack([torch.full((1, 2, 2), -50.0), torch.full((1, 2, 2), 50.0)], dim=1)
+    loss = coarse_loss(TASKS[1], [logits], target, torch.ones(1, 4, 4))
+    assert float(loss) == pytest.approx(0.0, abs=1e-6)

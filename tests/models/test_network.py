@@ -124,6 +124,14 @@ def test_prefix_and_box_equal_full_passes_with_the_same_masks(
         assert full.std(dim=0).max() > 1e-4 or not masks
 
 
+def test_coarse_stages_speak_at_their_own_resolution() -> None:
+    network = MultiTaskNetwork(tiny_network()).eval()
+    state = network.decode(network.encode(random_input(network.config)))
+    # The region head of three levels ends at level 1; only level 2 lies before it.
+    shapes = [tuple(logits.shape) for logits in network.coarse_logits(state, "region")]
+    assert shapes == [(1, 5, 8, 12)]
+
+
 def test_box_is_smaller_than_the_slice() -> None:
     config = tiny_network()
     network, inputs = lively_network(config), random_input(config, 96, 96)
