@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app import audit, jobs
 from app.errors import NotFoundError
-from app.intake.pool import is_available
+from app.intake.pool import is_available, labeled_ids
 from app.store.tables import ImageRow, JobRow, Json, ModelVersionRow, PredictionRow
 
 SCORE_CHUNK = 32
@@ -53,15 +53,22 @@ def activate(
     return row
 
 
-def request_scoring(session: Session, *, now: float) -> list[JobRow]:
-    """Queue score jobs for every image the active model version has not seen.
+def request_scoring(
+    session: Session, *, now: float, images: Sequence[str] | None = None
+) -> list[JobRow]:
+    """Queue score jobs for images the active model version has not seen.
 
     Unlabeled images come first: only they are ranked.
+
+    Args:
+        session: Open transaction.
+        now: Time of the request.
+        images: Ids of new images; None: every image that version has not seen.
     """
     version = active(session)
     if version is None:
         return []
-    pending = _unscored(session, version.id)
+    pending = _unscored(session, version.id) if images is None else images
     return [
         jobs.request_job(
             session,
@@ -101,4 +108,5 @@ def train_stats(session: Session) -> Json:
 def _unscored(session: Session, version_id: int) -> Sequence[str]:
     scored = select(PredictionRow.image_id).where(PredictionRow.model_version_id == version_id)
     unscored = select(ImageRow.id).where(is_available(), ImageRow.id.not_in(scored))
-    return session.scalars(unscored.order_by(ImageRow.id)).all()
+    is_labeled = ImageRow.id.in_(labeled_ids())
+    return session.scalars(unscored.order_by(is_labeled, ImageRow.id)).all()

@@ -5,8 +5,9 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from app import images, jobs
+from app import images, jobs, model_versions
 from app.background.work import Progress, Units, WorkContext
+from app.intake.folder_scan import ScanReport
 from app.store.tables import JobRow
 
 logger = logging.getLogger(__name__)
@@ -21,8 +22,13 @@ def scan(context: WorkContext, job: JobRow) -> Units:
         try:
             fraction = next(steps)
         except StopIteration as end:
-            return asdict(end.value)
+            report: ScanReport = end.value
+            break
         yield Progress(fraction)
+    if report.registered:
+        with context.database.writing() as session:
+            model_versions.request_scoring(session, now=context.clock())
+    return asdict(report)
 
 
 def request_scan_if_changed(context: WorkContext) -> None:

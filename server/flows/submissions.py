@@ -2,7 +2,7 @@
 
 from fastapi import UploadFile
 
-from app import images, labels, preannotations
+from app import images, labels, model_versions, preannotations
 from app.store.tables import ImageRow, LabelRow
 from server.dependencies import Services
 from server.flows.uploads import bare_name, received
@@ -48,7 +48,7 @@ def add_image(
 ) -> ImageRow:
     """Check a volume, then take it into the pool."""
     with received(services.settings, [upload]) as [file], services.database.writing() as session:
-        return images.register_upload(
+        row = images.register_upload(
             session,
             services.files,
             services.settings,
@@ -58,3 +58,5 @@ def add_image(
             info=params,
             now=now,
         )
+        model_versions.request_scoring(session, now=now, images=[row.id])
+        return row

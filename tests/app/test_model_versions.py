@@ -4,6 +4,7 @@ from app import audit, jobs, model_versions
 from app.store.tables import JobRow, ModelVersionRow
 from tests.app.conftest import Deployment
 from tests.app.pool import add_image, add_model_version, add_prediction
+from tests.app.test_training import add_label
 
 
 def test_activation_queues_the_scoring_of_what_is_unscored(deployment: Deployment) -> None:
@@ -14,6 +15,26 @@ def test_activation_queues_the_scoring_of_what_is_unscored(deployment: Deploymen
         add_prediction(session, "b", first.id, uncertainty=1.0)
         requests = model_versions.request_scoring(session, now=1.0)
     assert [row.request["images"] for row in requests] == [["a", "c"]]
+
+
+def test_unlabeled_images_are_scored_first(deployment: Deployment) -> None:
+    with deployment.database.writing() as session:
+        for name in "abc":
+            add_image(session, name)
+        add_label(session, "a")
+        add_model_version(session)
+        requests = model_versions.request_scoring(session, now=1.0)
+    assert requests[0].request["images"] == ["b", "c", "a"]
+
+
+def test_new_images_alone_can_be_scored(deployment: Deployment) -> None:
+    with deployment.database.writing() as session:
+        for name in "abc":
+            add_image(session, name)
+        assert model_versions.request_scoring(session, now=1.0, images=["b"]) == []
+        add_model_version(session)
+        requests = model_versions.request_scoring(session, now=1.0, images=["b"])
+    assert [row.request["images"] for row in requests] == [["b"]]
 
 
 def test_one_version_answers_at_a_time(deployment: Deployment) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import images
+from app import images, jobs
 from app.calcium.labels import LABELS
 from app.imaging.reader import read_volume
 from app.store.tables import Json
@@ -32,6 +32,14 @@ def objects(site: Site) -> Json:
 
 
 class TestImages:
+    def test_an_upload_is_scored_by_the_active_model(self, site: Site) -> None:
+        add_model(site.services)
+        site.upload("late")
+        with site.services.database.reading() as session:
+            job = jobs.latest(session, "score")
+        assert job is not None
+        assert job.request["images"] == ["late"]
+
     @pytest.mark.parametrize("path", ["/datastore/", "/datastore/image"])
     def test_an_upload_without_id_takes_its_file_name(self, site: Site, path: str) -> None:
         # 3D Slicer sends the whole path on its own machine.
