@@ -5,7 +5,7 @@ from typing import Final
 from .trainer import TrainerConfig
 
 FULL_TRAINING: Final = TrainerConfig()
-"""For a model to be used: about ten minutes of one core with ``small_network``."""
+"""For a model to be used: about eight minutes of one core with ``small_network``."""
 
 DEMO_TRAINING: Final = TrainerConfig(
     epochs=8, steps_per_epoch=20, validate_every=4, average_decay=0.97

@@ -76,7 +76,7 @@ class TrainerConfig:
     """
 
     epochs: int = 20
-    steps_per_epoch: int = 40
+    steps_per_epoch: int = 30
     batch_size: int = 16
     peak_rate: float = 1e-2
     warm_up: float = 0.1
