@@ -16,10 +16,22 @@ from app.settings import Settings
 from models.dataset import TrainingCase
 from models.network import NetworkConfig, paper_network, small_network
 from models.predictor import NetworkPrediction
+from models.presets import FULL_TRAINING
 from models.trainer import TrainerConfig
 
 MODEL: Final = "calcium"
 """Name of the model on the wire; without a space, which clients would turn into a plus."""
+
+_PATIENCE_EPOCHS: Final = 8
+"""Epochs without a better validation loss after which a training ends."""
+
+_PAPER_TRAINING: Final = TrainerConfig(
+    epochs=60, steps_per_epoch=100, batch_size=8, peak_rate=4e-3, patience=_PATIENCE_EPOCHS
+)
+"""Eight slices of 512 x 512 a batch; the small network's rate is too high for 8 halvings."""
+
+_SMALL_TRAINING: Final = replace(FULL_TRAINING, patience=_PATIENCE_EPOCHS)
+"""Twenty epochs on a processor."""
 
 _FIRST_REGION = REGION_LABELS[f"{ARTERIES[0]}_region"]
 
@@ -31,9 +43,9 @@ def network_config(settings: Settings) -> NetworkConfig:
 
 def trainer_config(settings: Settings, *, max_epochs: int, device: str) -> TrainerConfig:
     """Return how the network is trained; ``max_epochs`` 0 leaves the profile's number."""
-    config = replace(TrainerConfig(), seed=settings.seed, device=device)
-    epochs = max_epochs or settings.max_epochs
-    return replace(config, epochs=epochs) if epochs else config
+    planned = _PAPER_TRAINING if settings.profile == "paper" else _SMALL_TRAINING
+    epochs = max_epochs or settings.max_epochs or planned.epochs
+    return replace(planned, epochs=epochs, seed=settings.seed, device=device)
 
 
 def training_case(
