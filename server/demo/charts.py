@@ -30,7 +30,9 @@ def learning_curve(rounds: Sequence[RoundRecord]) -> bytes:
         counts = [one.label_count for one in rounds]
         figures = [one.judgement.figures for one in rounds]
         _curve(agreement, counts, [one.volume_f1 for one in figures], "calcium volume F1", BLUE)
-        _curve(agreement, counts, [one.agatston_icc for one in figures], "Agatston ICC", ORANGE)
+        _curve(
+            agreement, counts, [one.agatston_icc for one in figures], "Agatston ICC", ORANGE, -12
+        )
         lowest = min(0.0, *(one.agatston_icc for one in figures))
         agreement.set(title="agreement on unseen patients", ylim=(lowest - 0.05, 1.05))
         agreement.legend(frameon=False, loc="lower right")
@@ -67,6 +69,9 @@ def score_chart(comparisons: Sequence[Comparison]) -> bytes:
         _risk_bounds(axes, top)
         for set_scale in (axes.set_xscale, axes.set_yscale):
             set_scale("symlog", linthresh=10, linscale=0.6)
+        ticks = [tick for tick in (0, 10, 100, 400, 1000, 4000) if tick <= top]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+        axes.set_yticks(ticks, [str(tick) for tick in ticks], minor=False)
         axes.set(xlim=(-1, top), ylim=(-1, top))
         axes.set(xlabel="true Agatston score", ylabel="found Agatston score")
         axes.legend(frameon=False, loc="upper left")
@@ -95,14 +100,17 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _curve(axes: Axes, x: Sequence[float], y: Sequence[float], label: str, color: str) -> None:
+def _curve(
+    axes: Axes, x: Sequence[float], y: Sequence[float], label: str, color: str, offset: int = 6
+) -> None:
+    """Draw a line with its values, ``offset`` points above or below it."""
     axes.plot(x, y, color=color, marker="o", linewidth=2, label=label)
     for at, value in zip(x, y, strict=True):
         text = f"{value:.2f}" if abs(value) < 2 else f"{value:.0f}"
         axes.annotate(
             text,
             (at, value),
-            xytext=(0, 6),
+            xytext=(0, offset),
             textcoords="offset points",
             ha="center",
             fontsize=8,

@@ -25,6 +25,7 @@ class DemoPlan:
         test: Synthetic patients the model is judged on; the server never gets their labels.
         rounds: Rounds of labeling, training and judging.
         epochs: Epochs of each training.
+        samples: Stochastic samples of each prediction; ten are enough to rank.
         profile: Network of the server, ``small`` or ``paper``.
         dicom_every: One patient in so many lies in the pool as a DICOM series, the others
             as NIfTI files.
@@ -35,7 +36,8 @@ class DemoPlan:
     pool: int = 40
     test: int = 16
     rounds: int = 4
-    epochs: int = 10
+    epochs: int = 5
+    samples: int = 10
     profile: str = "small"
     dicom_every: int = 8
 

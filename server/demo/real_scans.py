@@ -15,10 +15,13 @@ _DEFAULT_FOLDER: Final = Path(__file__).resolve().parents[3] / "shared" / "data"
 """Beside the checkout of the project."""
 
 _SETS: Final = {
-    "qrm-phantom": "QRM thorax phantom with calcium inserts",
-    "heart-crops": "cropped contrast-enhanced heart CT",
+    "qrm-phantom": ("QRM thorax phantom with calcium inserts", 21),
+    "heart-crops": ("cropped contrast-enhanced heart CT", None),
 }
-"""Folders of real data and what they show."""
+"""Folders of real data: what they show, and the slice worth seeing where it is known.
+
+The inserts of the QRM phantom lie in slices 21 to 23, counted from the feet.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,21 @@ class RealScan:
         image_id: Its id in the pool.
         title: What it shows.
         source: Its file, or the folder of its DICOM series.
+        slice_index: Slice worth seeing, counted from the feet; None where it is not known.
     """
 
     image_id: str
     title: str
     source: Path
+    slice_index: int | None = None
 
 
 def find_real_scans() -> list[RealScan]:
     """Return the real volumes at hand; none is no error."""
     folder = Path(os.environ.get("CACLABEL_TEST_DATA", _DEFAULT_FOLDER))
     return [
-        RealScan(finding.series_uid or _stem(finding.path), title, finding.path)
-        for name, title in _SETS.items()
+        RealScan(finding.series_uid or _stem(finding.path), title, finding.path, slice_index)
+        for name, (title, slice_index) in _SETS.items()
         if (folder / name).is_dir()
         for finding in find_images(folder / name)
         if finding.problem is None

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from server.demo import charts, pictures
+from server.demo import charts
 from server.demo.answers import CalciumTable
-from server.demo.comparison import Scan, load_scan, predicted_scan
-from server.demo.pictures import Panel
+from server.demo.comparison import load_scan, predicted_scan
+from server.demo.pictures import Panel, best_slice, draw_row
 from server.demo.records import DemoRecord, RealRecord
 
 REPORT_NAME: Final = "report.html"
@@ -95,21 +95,22 @@ def _patients(record: DemoRecord) -> list[Picture]:
     judgement = record.rounds[-1].judgement
     order = np.argsort([one.true_agatston for one in judgement.comparisons])[::-1]
     places = np.linspace(0, len(order) - 1, min(_SHOWN_PATIENTS, len(order))).round().astype(int)
-    shown = []
-    for index in order[places].tolist():
-        patient, one = record.test[index], judgement.comparisons[index]
-        truth = load_scan(patient.image, patient.label)
-        found = predicted_scan(truth, judgement.predictions[index].mask)
-        panels = [Panel("image", truth, False), Panel("oracle", truth), Panel("prediction", found)]
-        spread = (
-            f" (5-95 %: {one.interval[0]:.0f} to {one.interval[1]:.0f})" if one.interval else ""
-        )
-        caption = (
-            f"{patient.patient_id}: Agatston {one.true_agatston:.0f} true,"
-            f" {one.found_agatston:.0f} found{spread}"
-        )
-        shown.append(_picture(panels, [truth, found], caption))
-    return shown
+    return [_patient(record, index) for index in order[places].tolist()]
+
+
+def _patient(record: DemoRecord, index: int) -> Picture:
+    """Show a patient to test on as the last model sees it."""
+    patient, judgement = record.test[index], record.rounds[-1].judgement
+    one = judgement.comparisons[index]
+    truth = load_scan(patient.image, patient.label)
+    found = predicted_scan(truth, judgement.predictions[index].mask)
+    panels = [Panel("image", truth, False), Panel("oracle", truth), Panel("prediction", found)]
+    spread = f" (5-95 %: {one.interval[0]:.0f} to {one.interval[1]:.0f})" if one.interval else ""
+    caption = (
+        f"{patient.patient_id}: Agatston {one.true_agatston:.0f} true,"
+        f" {one.found_agatston:.0f} found{spread}"
+    )
+    return _picture(panels, best_slice([truth, found]), caption)
 
 
 def _history(record: DemoRecord) -> Picture:
@@ -122,22 +123,22 @@ def _history(record: DemoRecord) -> Picture:
         found = predicted_scan(truth, one.judgement.predictions[index].mask)
         panels.append(Panel(f"{one.label_count} labels", found))
     caption = f"{record.test[index].patient_id} as the model of each round sees it"
-    return _picture(panels, [truth], caption)
+    return _picture(panels, best_slice([truth]), caption)
 
 
 def _real(entry: RealRecord) -> Picture:
     found = load_scan(entry.image, entry.prediction.mask)
     panels = [Panel("image", found, False), Panel("prediction", found)]
-    at = f"slice {pictures.best_slice([found]) + 1} of {found.hu.shape[0]}"
-    caption = f"{entry.scan.title}, {at}"
-    return _picture(panels, [found], caption, entry.prediction.table)
+    known = entry.scan.slice_index
+    slice_index = best_slice([found]) if known is None else known
+    caption = f"{entry.scan.title}, slice {slice_index + 1} of {found.hu.shape[0]} from the feet"
+    return _picture(panels, slice_index, caption, entry.prediction.table)
 
 
 def _picture(
-    panels: Sequence[Panel], scans: Sequence[Scan], caption: str, table: CalciumTable | None = None
+    panels: Sequence[Panel], slice_index: int, caption: str, table: CalciumTable | None = None
 ) -> Picture:
-    png = pictures.draw_row(panels, pictures.best_slice(scans))
-    return Picture(_uri(png, "image/png"), caption, table)
+    return Picture(_uri(draw_row(panels, slice_index), "image/png"), caption, table)
 
 
 def _uri(content: bytes, media_type: str) -> str:

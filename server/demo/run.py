@@ -140,6 +140,7 @@ def server_settings(plan: DemoPlan, out: Path, port: int) -> Settings:
         profile=plan.profile,
         seed=plan.seed,
         scan_seconds=2.0,
+        samples=plan.samples,
         first_training=2,
         # Whoever judges on other patients need not keep labels from the network.
         validation_percent=0,
@@ -205,7 +206,7 @@ def _play(
         labels = record.rounds[-1].label_count if record.rounds else 0
         record.rounds.append(loop.play(number, labels))
     _check_labels(record, client)
-    record.real.extend(_predict_real(stage, real, client))
+    record.real.extend(_predict_real(stage, real, client, waiting))
 
 
 def _check_labels(record: DemoRecord, client: AnnotationClient) -> None:
@@ -221,10 +222,19 @@ def _check_labels(record: DemoRecord, client: AnnotationClient) -> None:
 
 
 def _predict_real(
-    stage: Stage, real: list[RealScan], client: AnnotationClient
+    stage: Stage, real: list[RealScan], client: AnnotationClient, waiting: Waiting
 ) -> Iterator[RealRecord]:
+    """Get what the last model says about the real scans; the server has begun by itself."""
+    wanted = {scan.image_id for scan in real}
+
+    def look() -> Step:
+        predicted, _ = client.unlabeled_images()
+        done = len(wanted & predicted)
+        text = f"the server predicts the real scans, which are large: {done} of {len(wanted)} done"
+        return Step(done == len(wanted), done, text)
+
+    waiting.until_done(look)
     for scan in real:
-        stage.narrator.progress(f"predicting a real scan: {scan.title}")
         image = client.download(scan.image_id, stage.out / "annotator" / "real")
         prediction = client.infer_image(scan.image_id, stage.out / "masks" / "real")
         yield RealRecord(scan, image, prediction)
