@@ -29,15 +29,18 @@ demo: $(READY) ## Play the whole loop on phantoms and write an HTML report
 run: $(READY) ## Serve a folder: make run STUDIES=dir
 	$(BIN)/caclabel serve --studies $(STUDIES) --data $(DATA)
 
+# A file's tests stay in one process: they share a server.
+PYTEST := $(BIN)/pytest -n auto --dist loadfile
+
 test: $(READY) ## Run the tests
-	$(BIN)/pytest
+	$(PYTEST)
 
 check: $(READY) ## Format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(PYTEST)
 
 fix: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff format .
