@@ -127,10 +127,13 @@ class PoolMirror:
             ImageRow.missing_since.is_(None), ImageRow.registered_at >= self._registered_at
         )
         rows = connection.execute(wanted.order_by(ImageRow.registered_at, ImageRow.id)).all()
-        self._append([row for row in rows if row[0] not in self._place])
+        new = [row for row in rows if row[0] not in self._place]
+        # One as old as the newest before may have come back, with labels from long ago.
+        is_newer = not new or new[0][2] > self._registered_at
+        self._append(new)
         self._gone_at = gone_at
         present = select(func.count()).where(ImageRow.missing_since.is_(None))
-        return known == gone_at and connection.scalar(present) == len(self._ids)
+        return is_newer and known == gone_at and connection.scalar(present) == len(self._ids)
 
     def _append(self, rows: list[Any]) -> None:
         if not rows:
@@ -147,14 +150,13 @@ class PoolMirror:
         self._has_candidates = np.append(self._has_candidates, np.zeros(count, np.bool_))
         self._is_labeled = np.append(self._is_labeled, np.zeros(count, np.bool_))
         self._served_at = np.append(self._served_at, np.full(count, -np.inf))
-        # What came before the image may speak of it, too.
-        self._last_prediction = self._last_label = self._last_lease = 0
 
     def _add_predictions(self, connection: Connection) -> None:
         version = connection.scalar(select(ModelVersionRow.id).where(ModelVersionRow.is_active))
         if version != self._version:
             self._version, self._last_prediction = version, 0
             self._measures[:] = np.nan
+            self._has_candidates[:] = False
         wanted = select(
             PredictionRow.id,
             PredictionRow.image_id,

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from app import model_versions
 from app.imaging.volume import Grid
-from app.store.tables import ImageRow, ModelVersionRow, PredictionRow
+from app.store.tables import ImageRow, LabelRow, ModelVersionRow, PredictionRow
 from tests.factories import make_grid
 
 
@@ -68,3 +68,20 @@ def add_prediction(
     session.add(row)
     session.flush()
     return row
+
+
+def label_row(image_id: str, tag: str = "final", *, version: int = 1) -> LabelRow:
+    """Make a label without a file."""
+    return LabelRow(
+        image_id=image_id,
+        tag=tag,
+        version=version,
+        sha256="",
+        submitted_sha256="",
+        submitted_name="",
+        covers_calcium=True,
+        covers_regions=False,
+        annotator="",
+        info={},
+        created_at=0.0,
+    )

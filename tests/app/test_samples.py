@@ -15,7 +15,7 @@ from app.store.database import Database
 from app.store.tables import ImageRow, LabelRow, LeaseRow
 from strategies.registry import strategy_names
 from tests.app.conftest import Deployment
-from tests.app.pool import add_image, add_model_version, add_prediction
+from tests.app.pool import add_image, add_model_version, add_prediction, label_row
 
 LEASE_S = 3600.0
 """How long a lease lasts by default: 60 minutes."""
@@ -47,22 +47,6 @@ def ask(
             now=now,
         )
         return sample.image.id if sample else None
-
-
-def label_row(image_id: str, tag: str = "final") -> LabelRow:
-    return LabelRow(
-        image_id=image_id,
-        tag=tag,
-        version=1,
-        sha256="",
-        submitted_sha256="",
-        submitted_name="",
-        covers_calcium=True,
-        covers_regions=False,
-        annotator="",
-        info={},
-        created_at=0.0,
-    )
 
 
 def label(deployment: Deployment, image_id: str, tag: str = "final") -> None:

@@ -20,9 +20,9 @@ from app.intake.pool_mirror import Pool, PoolMirror
 from app.store.database import Database
 from app.store.tables import ImageRow, LabelRow, LeaseRow, ModelVersionRow, PredictionRow
 from strategies.base import Candidates
-from tests.app.pool import add_image, add_prediction
+from tests.app.pool import add_image, add_prediction, label_row
 
-IDS = tuple("abcdef")
+IDS = tuple("abcde")
 
 image_ids = st.sampled_from(IDS)
 
@@ -63,6 +63,7 @@ class MirrorMachine(RuleBasedStateMachine):
         self.time = 0.0
         for image_id in "abcd":
             self.register(image_id, "p")
+        self.scan({"d"}, set())
         for _ in range(2):
             self.train()
             self.predict(set("ab"), back=0, uncertainty=self.time)
@@ -82,7 +83,7 @@ class MirrorMachine(RuleBasedStateMachine):
     def register(self, image_id: str, patient: str) -> None:
         with self.change() as session:
             if session.get(ImageRow, image_id) is None:
-                add_image(session, image_id, patient=patient, at=self.time)
+                add_image(session, image_id, patient=patient, at=self.time // 8)
 
     @rule(lost=st.sets(image_ids, max_size=1), found=st.sets(image_ids, max_size=1))
     def scan(self, lost: set[str], found: set[str]) -> None:
@@ -93,23 +94,18 @@ class MirrorMachine(RuleBasedStateMachine):
             session.execute(back.values(missing_since=None))
             session.execute(gone.values(missing_since=self.time))
 
-    @rule(image_id=image_ids, tag=st.sampled_from(["final", "original"]))
-    def label(self, image_id: str, tag: str) -> None:
+    @rule(ids=st.sets(image_ids), tag=st.sampled_from(["final", "final", "original"]))
+    def label(self, ids: set[str], tag: str) -> None:
         with self.change() as session:
-            if session.get(ImageRow, image_id) is not None:
-                made = {"annotator": "", "info": {}, "created_at": self.time}
-                names = dict.fromkeys(["sha256", "submitted_sha256", "submitted_name"], "")
-                covers = {"covers_calcium": True, "covers_regions": True}
-                row = LabelRow(image_id=image_id, tag=tag, version=int(self.time), **made)
-                for name, value in (names | covers).items():
-                    setattr(row, name, value)
-                session.add(row)
+            registered = set(session.scalars(select(ImageRow.id)))
+            for image_id in sorted(ids & registered):
+                session.add(label_row(image_id, tag, version=int(self.time)))
 
-    @rule(image_id=image_ids)
-    def delete_label(self, image_id: str) -> None:
+    @rule(ids=st.sets(image_ids))
+    def delete_labels(self, ids: set[str]) -> None:
         with self.change() as session:
             shown = update(LabelRow).where(
-                LabelRow.image_id == image_id, LabelRow.deleted_at.is_(None)
+                LabelRow.image_id.in_(ids), LabelRow.deleted_at.is_(None)
             )
             session.execute(shown.values(deleted_at=self.time))
 
@@ -163,9 +159,7 @@ MirrorMachine.TestCase.settings = settings(
 TestMirror = MirrorMachine.TestCase
 
 
-def test_leased_and_unwanted_images_are_left_out(tmp_path: Path) -> None:
-    shutil.copyfile(template, tmp_path / "a.sqlite")
-    database = Database(f"sqlite:///{tmp_path / 'a.sqlite'}")
+def test_leased_and_unwanted_images_are_left_out(database: Database) -> None:
     with database.writing() as session:
         for at, image_id in enumerate("abc"):
             add_image(session, image_id, at=float(at))
@@ -181,4 +175,50 @@ def test_leased_and_unwanted_images_are_left_out(tmp_path: Path) -> None:
         assert offered("a", "bc") == "bc"
         assert offered("abc", "") == ""
         assert offered("x", "y") == "abc"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    shutil.copyfile(template, tmp_path / "a.sqlite")
+    database = Database(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    yield database
     database.close()
+
+
+def set_missing(database: Database, times: dict[str, float | None]) -> None:
+    with database.writing() as session:
+        for image_id, at in times.items():
+            session.get_one(ImageRow, image_id).missing_since = at
+
+
+def offered(database: Database, mirror: PoolMirror) -> list[str]:
+    with database.engine.connect() as connection:
+        found: list[str] = facts(mirror.pool(connection, (), ()))["ids"]
+    return found
+
+
+def test_sees_one_image_go_while_another_comes_back(database: Database) -> None:
+    with database.writing() as session:
+        for at, image_id in enumerate("abc"):
+            add_image(session, image_id, at=float(at))
+    set_missing(database, {"a": 5.0})
+    mirror = PoolMirror()
+    assert offered(database, mirror) == ["b", "c"]
+    # As many as before, and nothing newly registered.
+    set_missing(database, {"a": None, "b": 6.0})
+    assert offered(database, mirror) == ["a", "c"]
+
+
+def test_remembers_the_label_of_the_newest_image_that_comes_back(database: Database) -> None:
+    with database.writing() as session:
+        for image_id in "abc":
+            add_image(session, image_id, at=1.0)
+        session.add(label_row("c"))
+        session.flush()
+        session.add(label_row("a"))
+    # Image b keeps the newest time of all that are gone, so c seems to be a new image.
+    set_missing(database, {"b": 9.0, "c": 8.0})
+    mirror = PoolMirror()
+    assert offered(database, mirror) == []
+    set_missing(database, {"c": None})
+    assert offered(database, mirror) == []
