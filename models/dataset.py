@@ -23,7 +23,15 @@ from .augmentation import (
     draw_grid,
     draw_metal,
 )
-from .inputs import AIR_HU, ContentBox, find_content, network_input, position_planes, take_slab
+from .inputs import (
+    AIR_HU,
+    ContentBox,
+    find_content,
+    network_input,
+    padded_size,
+    position_planes,
+    take_slab,
+)
 from .network import NetworkConfig
 
 _REACH_MM = 15.0
@@ -189,6 +197,16 @@ def telling_items(cases: Sequence[TrainingCase]) -> list[Item]:
         for case in cases
         for index in np.flatnonzero(case.slice_kinds != SliceKind.EMPTY)
     ]
+
+
+def patch_size(
+    cases: list[TrainingCase], sampling: SamplingConfig, multiple: int
+) -> tuple[int, int]:
+    """Return the patch size asked for, or one that holds the largest case, padded."""
+    if sampling.patch_size is not None:
+        return padded_size((sampling.patch_size, sampling.patch_size), multiple)
+    heights, widths = zip(*(case.content.size for case in cases), strict=True)
+    return padded_size((max(heights), max(widths)), multiple)
 
 
 def make_batch(

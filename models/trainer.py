@@ -25,11 +25,12 @@ from .dataset import (
     SliceSampler,
     TrainingCase,
     make_batch,
+    patch_size,
 )
 from .dropout import draw_masks
-from .inputs import padded_size
 from .losses import coarse_loss, task_losses
 from .network import MultiTaskNetwork, NetworkConfig
+from .optimization import copy_weights, follow, make_optimizer
 from .training_state import TrainingState
 from .validation import Validation, validate
 from .weighting import HomoscedasticWeighting, Weighting, make_weighting
@@ -156,7 +157,7 @@ class Trainer:
         self._validation = validation
         self._folder = folder
         self._sampler = SliceSampler(training, trainer_config.sampling.shares)
-        self._patch_size = _patch_size(training, trainer_config.sampling, network_config.multiple)
+        self._patch_size = patch_size(training, trainer_config.sampling, network_config.multiple)
         self._device = torch.device(trainer_config.device)
         self._start()
 
@@ -246,11 +247,16 @@ class Trainer:
         self._weighting = make_weighting(
             self._config.weighting, weights | dict(self._config.task_weights)
         ).to(self._device)
-        self._optimizer = _make_optimizer(self._network, self._weighting, self._config)
+        self._optimizer = make_optimizer(
+            self._network,
+            self._weighting,
+            rate=self._config.peak_rate,
+            weight_decay=self._config.weight_decay,
+        )
         self._epoch = 0
         self._best_epoch = 0
         self._best_loss: float | None = None
-        self._best = _copy(self._average)
+        self._best = copy_weights(self._average)
 
     def _step(self, number: int) -> float | None:
         """Train on one batch; None when the step was left out."""
@@ -276,7 +282,7 @@ class Trainer:
             self._weighting.clamp()
         # Early weights are poor: the average forgets them faster at the beginning.
         decay = min(self._config.average_decay, (1 + step) / (10 + step))
-        _follow(self._average, self._network, decay)
+        follow(self._average, self._network, decay)
 
     def _draw_batch(self, rng: np.random.Generator) -> Batch:
         items = self._sampler.draw(self._config.batch_size, rng)
@@ -325,7 +331,7 @@ class Trainer:
         if self._best_loss is None or loss is None or loss < self._best_loss:
             self._best_loss = loss
             self._best_epoch = self._epoch
-            self._best = _copy(self._average)
+            self._best = copy_weights(self._average)
 
     def _report(
         self,
@@ -388,41 +394,3 @@ class Trainer:
         """Return to the end of the last whole epoch."""
         if self._epoch == 0 or not self.resume():
             self._start()
-
-
-def _patch_size(
-    cases: list[TrainingCase], sampling: SamplingConfig, multiple: int
-) -> tuple[int, int]:
-    """Return the patch size asked for, or one that holds the largest case, padded."""
-    if sampling.patch_size is not None:
-        return padded_size((sampling.patch_size, sampling.patch_size), multiple)
-    heights, widths = zip(*(case.content.size for case in cases), strict=True)
-    return padded_size((max(heights), max(widths)), multiple)
-
-
-def _make_optimizer(
-    network: nn.Module, weighting: nn.Module, config: TrainerConfig
-) -> torch.optim.AdamW:
-    parameters = list(network.parameters())
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    spared = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": [*spared, *weighting.parameters()], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.peak_rate)
-
-
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the averaged weights and buffers a little towards the network's."""
-    current = network.state_dict()
-    for name, tensor in average.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.lerp_(current[name], 1.0 - decay)
-        else:
-            tensor.copy_(current[name])
