@@ -22,8 +22,10 @@ from models.trainer import TrainerConfig
 MODEL: Final = "calcium"
 """Name of the model on the wire; without a space, which clients would turn into a plus."""
 
-_PATIENCE_EPOCHS: Final = 8
-"""Epochs without a better validation loss after which a training ends."""
+_PATIENCE_EPOCHS: Final = 12
+"""Epochs without a better validation loss after which a training ends.
+
+Not fewer: while the rate falls, a training gets better until its end."""
 
 _PAPER_TRAINING: Final = TrainerConfig(
     epochs=60, steps_per_epoch=100, batch_size=8, peak_rate=4e-3, patience=_PATIENCE_EPOCHS
