@@ -18,18 +18,24 @@ def submit(
     params: JsonObject,
     now: float,
 ) -> LabelRow:
-    """Check a label against its image and keep it."""
+    """Check a label against its image, then keep it; only keeping holds others back."""
     content = upload.file.read()
-    with services.database.writing() as session:
-        return labels.submit_label(
+    with services.database.reading() as session:
+        checked = labels.check_submission(
             session,
-            services.files,
-            services.settings,
             image_id=image_id,
-            tag=tag,
             content=content,
             file_name=bare_name(upload),
             params=params,
+        )
+    with services.database.writing() as session:
+        return labels.keep_submission(
+            session,
+            services.files,
+            services.settings,
+            checked,
+            image_id=image_id,
+            tag=tag,
             annotator=client_of(params),
             now=now,
         )
