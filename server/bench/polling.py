@@ -18,9 +18,12 @@ from server.demo.client import AnnotationClient
 from server.demo.patients import Order, Patient, make_patients
 from server.demo.waiting import Step
 
-_LABELED = 4
-_UNLABELED = 24
+_LABELED = 3
+"""Images with a label, for a short training."""
+
 _TEST = 2
+"""Images that are sent along with predictions."""
+
 _LONG = 1000
 """Epochs of a training that does not end before it is stopped."""
 
@@ -45,9 +48,8 @@ class _Bench:
 def measure(scale: Scale) -> Section:
     """Measure the calls that viewers make all the time, and predictions."""
     folder = scale.folder / "polling"
-    size = (64, 64, 12) if scale.is_quick else (128, 128, 24)
     scale.narrator.progress("making synthetic patients")
-    pool, test = _make(folder, size)
+    pool, test = _make(folder, scale)
     settings = load_settings(
         studies=folder / "studies",
         data=folder / "data",
@@ -63,22 +65,21 @@ def measure(scale: Scale) -> Section:
             scale.narrator.progress("asking while the worker is busy")
             busy = _polls(bench, scale.calls)
     setting = (
-        f"{len(pool)} images of {'x'.join(map(str, size))} voxels, network of the profile small;"
-        " one worker trains while a client asks for one prediction after the other."
+        f"{len(pool)} images of {'x'.join(map(str, scale.small))} voxels, network of the profile"
+        " small; one worker trains while a client asks for one prediction after the other."
     )
     return Section("polling", "Answers while the worker is busy", setting, (*busy, *idle))
 
 
-def _make(
-    folder: Path, size: tuple[int, int, int]
-) -> tuple[tuple[Patient, ...], tuple[Patient, ...]]:
-    count = _LABELED + _UNLABELED
+def _make(folder: Path, scale: Scale) -> tuple[tuple[Patient, ...], tuple[Patient, ...]]:
+    """Make patients for the pool and others to send along with predictions."""
+    places = {True: folder / "studies", False: folder / "test"}
     orders = [
-        Order(3, index, size, folder / ("studies" if index < count else "test"), folder / "oracle")
-        for index in range(count + _TEST)
+        Order(3, index, scale.small, places[index < scale.images], folder / "oracle")
+        for index in range(scale.images + _TEST)
     ]
     made = tuple(make_patients(orders))
-    return made[:count], made[count:]
+    return made[: scale.images], made[scale.images :]
 
 
 def _train_a_model(bench: _Bench) -> None:

@@ -19,8 +19,6 @@ from models.predictor import Predictor
 from server.bench.figures import Figure, Section, time_calls
 from server.bench.scale import Scale
 
-_SLICES = 40
-_SAMPLES = 20
 _SEED = 0
 _RUNS = 3
 _NOWHERE = -1e3
@@ -34,9 +32,8 @@ def measure(scale: Scale) -> Section:
     none or all. They are made to reach all: the dearest case.
     """
     torch.set_num_threads(os.cpu_count() or 1)
-    slices = 8 if scale.is_quick else _SLICES
     scale.narrator.progress("making a large synthetic patient")
-    volume = phantom_patient(1, 0, (scale.side, scale.side, slices)).volume
+    volume = phantom_patient(1, 0, (scale.side, scale.side, scale.slices)).volume
     network = _network()
     predictor = _predictor(network, scale.folder / "prediction-cost")
     scale.narrator.progress("predicting with the network of the paper")
@@ -44,8 +41,8 @@ def measure(scale: Scale) -> Section:
     masks = seeded_masks(network.config.dropout_sites(), 1, _SEED)
     stochastic = _best(lambda: _bare_passes(network, volume, masks))
     plain = _best(lambda: _predict(predictor, volume, samples=0))
-    sampled = _best(lambda: _predict(predictor, volume, samples=_SAMPLES), runs=1)
-    size = f"{scale.side}x{scale.side}x{slices}"
+    sampled = _best(lambda: _predict(predictor, volume, samples=scale.samples), runs=1)
+    size = f"{scale.side}x{scale.side}x{scale.slices}"
     return Section(
         "prediction-cost",
         "Cost of a prediction with samples",
@@ -55,12 +52,12 @@ def measure(scale: Scale) -> Section:
             Figure("bare PyTorch, one forward pass over all slices", bare, "s"),
             Figure("bare PyTorch, one pass with dropout", stochastic, "s"),
             Figure("prediction without samples", plain, "s"),
-            Figure(f"prediction with {_SAMPLES} samples", sampled, "s", "one run"),
-            Figure(f"{_SAMPLES} samples / prediction without", sampled / plain, "x"),
-            Figure(f"{_SAMPLES} samples / bare forward pass", sampled / bare, "x"),
+            Figure(f"prediction with {scale.samples} samples", sampled, "s", "one run"),
+            Figure(f"{scale.samples} samples / prediction without", sampled / plain, "x"),
+            Figure(f"{scale.samples} samples / bare forward pass", sampled / bare, "x"),
             Figure(
-                f"{_SAMPLES} bare passes with dropout / bare forward pass",
-                _SAMPLES * stochastic / bare,
+                f"{scale.samples} bare passes with dropout / bare forward pass",
+                scale.samples * stochastic / bare,
                 "x",
                 "what plain MC dropout costs",
             ),
