@@ -7,12 +7,13 @@ import requests
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from app.settings import Settings, load_settings
+from app.settings import Settings
 from app.store.database import Database
 from app.store.tables import ImageRow, ModelVersionRow, PredictionRow
 from server.bench.figures import Figure, Section, latency, time_calls
 from server.bench.scale import Scale
 from server.bench.site import running_site
+from server.demo.server_process import private_settings
 
 _CHUNK = 5_000
 
@@ -21,7 +22,7 @@ def measure(scale: Scale) -> Section:
     """Ask for samples of a pool of predicted images, over HTTP."""
     folder = scale.folder / "large-pool"
     folder.mkdir(parents=True)
-    settings = load_settings(data=folder / "data")
+    settings = private_settings(folder)
     scale.narrator.progress(f"filling a pool of {scale.pool} images")
     fill(settings, scale.pool)
     figures: list[Figure] = []

@@ -10,12 +10,12 @@ import requests
 
 from app.calcium.labels import LABELS
 from app.errors import JobFailedError
-from app.settings import load_settings
 from server.bench.figures import Figure, Section, latency, time_calls
 from server.bench.scale import Scale
 from server.bench.site import Site, running_site
 from server.demo.client import AnnotationClient
 from server.demo.patients import Order, Patient, make_patients
+from server.demo.server_process import private_settings
 from server.demo.waiting import Step
 
 _LABELED = 3
@@ -50,12 +50,8 @@ def measure(scale: Scale) -> Section:
     folder = scale.folder / "polling"
     scale.narrator.progress("making synthetic patients")
     pool, test = _make(folder, scale)
-    settings = load_settings(
-        studies=folder / "studies",
-        data=folder / "data",
-        profile="small",
-        scan_seconds=1.0,
-        validation_percent=0,
+    settings = private_settings(
+        folder, studies=folder / "studies", profile="small", scan_seconds=1.0
     )
     with running_site(folder, settings, scale.narrator) as site:
         bench = _Bench(site, pool, test, folder / "masks")

@@ -9,7 +9,7 @@ from typing import Final
 from app.settings import Settings
 from server.demo.client import AnnotationClient
 from server.demo.narration import Narrator
-from server.demo.server_process import free_port, running_server
+from server.demo.server_process import running_server
 from server.demo.waiting import Step, Waiting
 
 CLIENT: Final = "bench"
@@ -41,10 +41,9 @@ def running_site(
     folder: Path, settings: Settings, narrator: Narrator, *, workers: int = 1
 ) -> Iterator[Site]:
     """Run ``caclabel serve`` for the length of the block."""
-    placed = settings.model_copy(update={"port": free_port(), "host": "127.0.0.1"})
     arguments = ("--workers", str(workers))
     with (
-        running_server(placed, folder / "server.log", arguments) as server,
+        running_server(settings, folder / "server.log", arguments) as server,
         closing(AnnotationClient(server.url, CLIENT)) as client,
     ):
         waiting = Waiting(server, narrator)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import ConflictError, JobFailedError
-from app.settings import Settings, load_settings
 from server.demo.annotator import Annotator
 from server.demo.client import AnnotationClient
 from server.demo.narration import Narrator
@@ -19,7 +18,7 @@ from server.demo.real_scans import RealScan, add_to_studies, find_real_scans
 from server.demo.records import DemoRecord, RealRecord
 from server.demo.report import write_report
 from server.demo.rounds import Loop
-from server.demo.server_process import free_port, running_server
+from server.demo.server_process import private_settings, running_server
 from server.demo.waiting import Step, Waiting
 
 _MARKER: Final = "demo.json"
@@ -130,28 +129,18 @@ def _make(stage: Stage, *, is_pool: bool) -> tuple[Patient, ...]:
     return tuple(patients)
 
 
-def server_settings(plan: DemoPlan, out: Path, port: int) -> Settings:
-    """Return the settings of the demonstration's server."""
-    return load_settings(
-        studies=out / "studies",
-        data=out / "data",
-        host="127.0.0.1",
-        port=port,
-        profile=plan.profile,
-        seed=plan.seed,
-        scan_seconds=2.0,
-        samples=plan.samples,
-        first_training=2,
-        # Whoever judges on other patients need not keep labels from the network.
-        validation_percent=0,
-    )
-
-
 @contextmanager
 def _server(stage: Stage) -> Iterator[tuple[AnnotationClient, Waiting]]:
     """Run the server for the length of the block."""
     stage.narrator.say("Starting the server and its worker on this machine")
-    settings = server_settings(stage.plan, stage.out, free_port())
+    settings = private_settings(
+        stage.out,
+        studies=stage.out / "studies",
+        profile=stage.plan.profile,
+        seed=stage.plan.seed,
+        samples=stage.plan.samples,
+        scan_seconds=2.0,
+    )
     with (
         running_server(settings, stage.out / "server.log") as server,
         closing(AnnotationClient(server.url, _CLIENT)) as client,

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from app.calcium.rules import DEFAULT_RULE
 from app.errors import JobFailedError
-from app.settings import Settings
+from app.settings import Settings, load_settings
 from server.command_settings import environment_of
 
 _GRACE_S: Final = 15.0
@@ -43,6 +44,28 @@ class RunningServer:
         if code is not None:
             lines = self.log.read_text(errors="replace").splitlines() or ["it wrote nothing"]
             raise JobFailedError(f"the server ended with code {code}: {lines[-1]}")
+
+
+def private_settings(folder: Path, **settings: object) -> Settings:
+    """Return settings of a server of its own under ``folder``, on a free port.
+
+    The environment may choose device and threads; what would lead to another deployment's
+    data, or change what is shown, is set here.
+    """
+    own: dict[str, object] = {
+        "data": folder / "data",
+        "database_url": "",
+        "jobs_url": "",
+        "host": "127.0.0.1",
+        "port": free_port(),
+        "rule": DEFAULT_RULE,
+        "max_epochs": 0,
+        "train_every": 0,
+        "first_training": 2,
+        # Whoever judges on other patients need not keep labels from the network.
+        "validation_percent": 0,
+    }
+    return load_settings(**{**own, **settings})
 
 
 def free_port() -> int:

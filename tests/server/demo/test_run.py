@@ -9,8 +9,8 @@ from app.errors import ConflictError, JobFailedError
 from app.settings import Settings
 from server.demo.narration import Narrator
 from server.demo.plan import DemoPlan
-from server.demo.run import prepare_folder, server_settings
-from server.demo.server_process import free_port, running_server
+from server.demo.run import prepare_folder
+from server.demo.server_process import free_port, private_settings, running_server
 from server.demo.waiting import Step, Waiting
 
 TINY = DemoPlan(size=(64, 64, 12), pool=6, test=2, rounds=2, epochs=1)
@@ -41,10 +41,20 @@ def test_a_server_that_ends_is_noticed_with_its_last_words(tmp_path: Path) -> No
 
 
 def test_a_standstill_ends_the_waiting(tmp_path: Path) -> None:
-    settings = server_settings(TINY, tmp_path, free_port())
-    (tmp_path / "studies").mkdir()
+    settings = private_settings(tmp_path)
     with running_server(settings, tmp_path / "log") as server:
         waiting = Waiting(server, Narrator(StringIO()))
         with pytest.raises(JobFailedError, match="no progress for 0 s: stuck"):
             waiting.until_done(lambda: Step(False, 1.0, "stuck"), still_s=0.0)
     assert server.process.poll() is not None
+
+
+def test_the_server_never_touches_another_deployment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACLABEL_DATABASE_URL", "sqlite:///precious.sqlite")
+    monkeypatch.setenv("CACLABEL_DATA", "precious")
+    settings = private_settings(tmp_path)
+    assert settings.data == tmp_path / "data"
+    assert str(tmp_path) in settings.database
+    assert str(tmp_path) in settings.jobs_database
