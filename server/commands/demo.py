@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         record = run_demo(plan, arguments.out, narrator)
     except KeyboardInterrupt:
-        narrator.say("stopped; the server has ended")
+        narrator.say("stopped; nothing is left running")
         return _EXIT_INTERRUPTED
     narrator.say(f"done in {record.total_s / 60:.1f} minutes")
     print("\n".join(table_lines(record)))

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -55,8 +56,13 @@ def make_patients(orders: Sequence[Order]) -> Iterator[Patient]:
     workers = min(os.cpu_count() or 1, len(orders)) or 1
     # Spawned, not forked: the same on every system, and nothing of this process is copied.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as executor:
+    with ProcessPoolExecutor(workers, context, _leave_interrupts_to_the_parent) as executor:
         yield from executor.map(make_patient, orders)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    # Ctrl-C reaches every process of a terminal; each would print where it was.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def make_patient(order: Order) -> Patient:

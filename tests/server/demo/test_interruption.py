@@ -25,6 +25,6 @@ def test_an_interrupted_demonstration_leaves_no_server(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
         assert process.wait(_LONGEST_END_S) == 130
-    assert "stopped; the server has ended" in said
+    assert "stopped; nothing is left running" in said
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{address[0]}/health", timeout=10)
