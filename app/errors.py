@@ -8,7 +8,7 @@ CacLabelError
 ├── NotFoundError            what was asked for does not exist     (HTTP 404)
 ├── ConflictError            it exists or runs already             (HTTP 409)
 ├── BusyError                a job of this kind is running         (HTTP 429)
-├── NotReadyError            something must happen first           (HTTP 503)
+├── NotReadyError            something must happen first           (HTTP 409)
 └── JobFailedError           background work ended badly           (HTTP 500)
 
 Every message is one sentence without full stop that a person can act on: what was

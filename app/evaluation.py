@@ -14,11 +14,12 @@ from app.calcium.agreement import icc_2_1, mean_absolute_error, volume_f1, weigh
 from app.calcium.risk import RISK_CATEGORIES, risk_category
 from app.calcium.score import calcium_scores
 from app.errors import NotFoundError
+from app.inference import find_prediction
 from app.intake.pool import current_labels
 from app.predictions import Prediction, predict
 from app.recipes import calcium
 from app.settings import Settings
-from app.store.tables import ImageRow, JobRow, Json, LabelRow, PredictionRow
+from app.store.tables import ImageRow, JobRow, Json, LabelRow, ModelVersionRow, PredictionRow
 from models.dataset import TrainingCase
 from models.predictor import Predictor
 
@@ -120,8 +121,7 @@ def _dice(context: WorkContext) -> Units:
 
 def _image_dice(context: WorkContext, label: LabelRow, row: ImageRow) -> float | None:
     with context.database.reading() as session:
-        newest = select(PredictionRow).where(PredictionRow.image_id == row.id)
-        prediction = session.scalars(newest.order_by(PredictionRow.id.desc()).limit(1)).first()
+        prediction = find_prediction(session, row.id)
     if prediction is None or not label.covers_calcium:
         return None
     image = load_image(context.settings, context.files, row)
@@ -138,7 +138,10 @@ def _uncertainty(context: WorkContext) -> Json:
                 PredictionRow.image_id,
                 PredictionRow.clinical_uncertainty,
                 PredictionRow.lesion_uncertainty,
-            ).order_by(PredictionRow.id)
+            )
+            .join(ModelVersionRow)
+            .where(ModelVersionRow.is_active)
+            .order_by(PredictionRow.image_id)
         )
         return {
             image: {"clinical_uncertainty": clinical, "lesion_uncertainty": lesion}

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.errors import BusyError, NotFoundError
+from app.errors import NotFoundError
 from app.store.tables import JobRow, Json
 
 JobKind = Literal["scan", "train", "score", "predict", "batch", "evaluate"]
@@ -46,17 +46,6 @@ def request_job(
     session.add(row)
     session.flush()
     return row
-
-
-def request_single_job(session: Session, kind: JobKind, request: Json, *, now: float) -> JobRow:
-    """Queue a job of a kind of which only one may be open.
-
-    Raises:
-        BusyError: If one is queued or running already.
-    """
-    if running(session, kind) is not None:
-        raise BusyError(f"a {kind} job is running already; wait for it or stop it first")
-    return request_job(session, kind, request, now=now)
 
 
 def get_job(session: Session, job_id: str) -> JobRow:

@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +23,11 @@ from app.calcium.labels import LABELS
 from app.calcium.samples import agatston_samples
 from app.calcium.score import CalciumScores, calcium_scores
 from app.calcium.stakes import agatston_at_stake
-from app.errors import InvalidInputError
+from app.errors import CacLabelError, InvalidInputError
 from app.imaging.labelmap import write_label_map
 from app.imaging.orientation import from_axial
 from app.imaging.reader import read_volume
+from app.prediction_keys import prediction_key
 from app.recipes.calcium import label_map
 from app.settings import Settings
 from app.store.tables import JobRow, Json, ModelVersionRow, PredictionRow
@@ -36,9 +36,6 @@ from strategies.aggregation import image_uncertainty
 from strategies.uncertainty import clinical_uncertainty
 
 logger = logging.getLogger(__name__)
-
-_SCORER: Final = "1"
-"""Version of everything between a network's output and a row; rows of another one are stale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,11 +191,6 @@ def _scores(image: AxialImage, labeled: NDArray[np.uint8], settings: Settings) -
     )
 
 
-def prediction_key(settings: Settings) -> str:
-    """Return what makes two predictions of one model version comparable."""
-    return f"s{settings.samples}-m{settings.seed}-v{_SCORER}-{settings.rule}"
-
-
 def _predict_pool_image(context: WorkContext, version_id: int, image_id: str) -> PredictionRow:
     settings = context.settings
     with context.database.reading() as session:
@@ -262,7 +254,7 @@ def _try_predict(context: WorkContext, version_id: int, image_id: str) -> bool:
     """Predict an image; one that cannot be read is left out, and told."""
     try:
         _predict_pool_image(context, version_id, image_id)
-    except InvalidInputError as error:
+    except CacLabelError as error:
         logger.warning("image %s was not predicted: %s", image_id, error)
         return False
     return True

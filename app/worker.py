@@ -28,6 +28,7 @@ from app.background.job_bench import (
 from app.background.work import Work, WorkContext
 from app.background.worker_lock import WorkerLock
 from app.background.workflows import JobEngine
+from app.prediction_keys import discard_stale
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
@@ -66,6 +67,8 @@ def main(settings: Settings) -> None:
     torch.set_num_interop_threads(1)
     database = Database(settings.database)
     database.migrate()
+    with database.writing() as session:
+        discard_stale(session, settings, now=time.time())
     device = _device(settings.device)
     context = WorkContext(settings, database, FileStore(settings.files), device)
     engine = JobEngine(settings.jobs_database, settings.worker_id, JobBench(context, KINDS))
@@ -83,6 +86,7 @@ def _run(context: WorkContext, engine: JobEngine) -> None:
         if time.monotonic() - last_sign >= _HEARTBEAT_S:
             last_sign = time.monotonic()
             give_sign_of_life(context)
+            hand_over_forgotten(context, engine)
             take_over_from_the_dead(context, engine)
         if time.monotonic() - last_scan >= context.settings.scan_seconds:
             last_scan = time.monotonic()

@@ -27,7 +27,7 @@ _STATUS: Final[Mapping[type[CacLabelError], int]] = {
     NotFoundError: 404,
     ConflictError: 409,
     BusyError: 429,
-    NotReadyError: 503,
+    NotReadyError: 409,
     JobFailedError: 500,
 }
 """HTTP status of each branch of the error tree."""

@@ -1,5 +1,6 @@
 """The web application: routes, errors and what every request passes through."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -8,6 +9,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from app.prediction_keys import discard_stale
 from app.settings import Settings, load_settings
 from server.dependencies import THREADS, Services, open_services
 from server.errors import add_error_handlers
@@ -66,5 +68,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = THREADS
     services.settings.data.mkdir(parents=True, exist_ok=True)
     services.database.migrate()
+    with services.database.writing() as session:
+        discard_stale(session, services.settings, now=time.time())
     yield
     services.database.close()

@@ -35,6 +35,9 @@ _QUEUES: Final = {
 }
 """Queue by kind of job; each runs one job at a time on a worker."""
 
+_IN_PROGRESS: Final = ("ENQUEUED", "DELAYED", "PENDING")
+"""States of a workflow that the engine will run to its end by itself."""
+
 _POLL_S = 0.1
 """Pause between two looks at a queue, part of the wait for an interactive prediction."""
 
@@ -73,14 +76,22 @@ class JobEngine:
             DBOS.register_queue(queue, worker_concurrency=1, polling_interval_sec=_POLL_S)
 
     def enqueue(self, job: JobRow) -> None:
-        """Hand a job to the engine; handing it over again changes nothing."""
-        with SetWorkflowID(job.id):
-            DBOS.enqueue_workflow(_QUEUES[job.kind], self._run_job, job.id)
+        """Hand a job to the engine; one that it runs already stays as it is.
+
+        A workflow that broke off because not even its failure could be written down, as on
+        a full disk, is taken up again where it was.
+        """
+        status = DBOS.get_workflow_status(job.id)
+        if status is None:
+            with SetWorkflowID(job.id):
+                DBOS.enqueue_workflow(_QUEUES[job.kind], self._run_job, job.id)
+        elif status.status not in _IN_PROGRESS:
+            DBOS.resume_workflow(job.id, queue_name=_QUEUES[job.kind])
 
     def knows(self, job_id: str) -> bool:
         """Tell whether the engine has the job and has not given it up."""
         status = DBOS.get_workflow_status(job_id)
-        return status is not None and status.status in ("ENQUEUED", "DELAYED", "PENDING")
+        return status is not None and status.status in _IN_PROGRESS
 
     def take_over(self, jobs: Sequence[JobRow]) -> None:
         """Run jobs here that a dead worker had started, from their last finished unit."""

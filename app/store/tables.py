@@ -130,7 +130,7 @@ class PredictionRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), index=True)
-    key: Mapped[str] = mapped_column(String(64))  # samples, seed and scorer version
+    key: Mapped[str] = mapped_column(String(128))  # see app.prediction_keys
     sha256: Mapped[str] = mapped_column(String(64))  # canonical label map, .nrrd
     scores: Mapped[Json]  # calcium table
     agatston_samples: Mapped[list[list[float]]]  # one row a sample, one column an artery

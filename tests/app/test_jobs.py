@@ -1,18 +1,8 @@
 import pytest
 
 from app import jobs
-from app.errors import BusyError, NotFoundError
+from app.errors import NotFoundError
 from tests.app.conftest import Deployment
-
-
-def test_only_one_single_job_is_open(deployment: Deployment) -> None:
-    with deployment.database.writing() as session:
-        first = jobs.request_single_job(session, "train", {}, now=1.0)
-        with pytest.raises(BusyError, match="train job is running"):
-            jobs.request_single_job(session, "train", {}, now=2.0)
-        jobs.finish(session, first.id, "done", ["done"], now=3.0)
-        second = jobs.request_single_job(session, "train", {}, now=4.0)
-        assert jobs.latest(session, "train") is second
 
 
 def test_queued_job_is_canceled_at_once_and_never_starts(deployment: Deployment) -> None:

@@ -30,7 +30,7 @@ _JSON = {"Content-Type": "application/json"}
         (ImagingError("x"), 422),
         (LabelError("x"), 422),
         (BusyError("x"), 429),
-        (NotReadyError("x"), 503),
+        (NotReadyError("x"), 409),
         (JobFailedError("x"), 500),
         (CacLabelError("x"), 500),
     ],

@@ -167,13 +167,13 @@ def test_a_prediction_never_becomes_the_label_of_a_person(predicted: Site) -> No
 
 def test_without_a_model_it_tells_to_train(pool: Site) -> None:
     answer = infer(pool, "image=case_1")
-    assert answer.status_code == 503
+    assert answer.status_code == 409
     assert "submit labels" in answer.json()["detail"]
 
 
 def test_params_cannot_name_a_file_of_the_server(pool: Site) -> None:
     answer = infer(pool, "image=case_1", {"image": "/etc/passwd", "device": "cuda"})
-    assert answer.status_code == 503
+    assert answer.status_code == 409
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_a_training_may_wait_for_its_turn(ready: Site) -> None:
 def test_a_training_without_labels_is_refused_at_once(pool: Site) -> None:
     pool.submit("case_1")
     answer = pool.client.post("/train/calcium")
-    assert answer.status_code == 503
+    assert answer.status_code == 409
     assert "at least 2 labeled images, there are 1" in answer.json()["detail"]
 
 
@@ -205,7 +205,7 @@ def test_a_batch_never_replaces_labels_of_people(ready: Site) -> None:
 
 
 def test_a_batch_needs_a_model(pool: Site) -> None:
-    assert pool.client.post("/batch/infer/calcium").status_code == 503
+    assert pool.client.post("/batch/infer/calcium").status_code == 409
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("image_id", sa.String(length=128), nullable=False),
         sa.Column("model_version_id", sa.Integer(), nullable=False),
-        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=128), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("scores", sa.JSON(), nullable=False),
         sa.Column("agatston_samples", sa.JSON(), nullable=False),

@@ -1,0 +1,32 @@
+from sqlalchemy import select
+
+from app.prediction_keys import discard_stale, prediction_key
+from app.store.tables import JobRow, PredictionRow
+from tests.app.conftest import Deployment
+from tests.app.pool import add_image, add_model_version, add_prediction
+
+
+def test_every_setting_behind_a_table_is_in_the_key(deployment: Deployment) -> None:
+    key = prediction_key(deployment.settings)
+    changes = {"samples": 10, "seed": 1, "rule": "siemens", "mass_factor": 0.001}
+    for name, value in changes.items():
+        assert prediction_key(deployment.settings.model_copy(update={name: value})) != key
+
+
+def test_predictions_of_other_settings_are_made_again(deployment: Deployment) -> None:
+    with deployment.database.writing() as session:
+        version = add_model_version(session)
+        for name in ("now", "before"):
+            add_image(session, name)
+            row = add_prediction(session, name, version.id, uncertainty=1.0)
+            row.key = prediction_key(deployment.settings) if name == "now" else "before"
+        assert discard_stale(session, deployment.settings, now=1.0) == 1
+        assert session.scalars(select(PredictionRow.image_id)).all() == ["now"]
+        wanted = [row.request["images"] for row in session.scalars(select(JobRow))]
+    assert wanted == [["before"]]
+
+
+def test_nothing_is_queued_when_all_predictions_fit(deployment: Deployment) -> None:
+    with deployment.database.writing() as session:
+        assert discard_stale(session, deployment.settings, now=1.0) == 0
+        assert session.scalars(select(JobRow)).all() == []
