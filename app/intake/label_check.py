@@ -6,7 +6,7 @@ Nothing is stored here, and nothing here needs a transaction.
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from app.intake.label_names import (
     canonical_name,
     coverage,
     listed_segments,
+    numbered_segments,
     numbering,
     renumber,
 )
@@ -63,15 +64,22 @@ class CheckedLabel:
 
 
 def check_label(
-    content: bytes, *, file_name: str, params: Mapping[str, object], grid: Grid
+    content: bytes,
+    *,
+    file_name: str,
+    params: Mapping[str, object],
+    grid: Grid,
+    needs_names: bool = False,
 ) -> CheckedLabel:
     """Check a submitted label and give its voxels their canonical values.
 
     Args:
         content: The file as it came.
         file_name: Its name; only the ending counts.
-        params: What the client says about it; ``label_info`` lists its segments in order.
+        params: What the client says about it; ``label_info`` lists its segments in order, or
+            ``label_names`` has the value of each.
         grid: Grid of the image.
+        needs_names: Refuse voxels that nothing names, instead of taking them for canonical.
 
     Raises:
         LabelError: If the file cannot be read, does not lie on the grid, has values that are
@@ -83,6 +91,10 @@ def check_label(
     info = _checked_info(params)
     listed = _listed(params)
     label = _decode(content, extension, grid)
+    if not listed:
+        label = _with_label_names(label, params.get("label_names"))
+    if needs_names and not (listed or label.segments) and label.array.any():
+        raise LabelError("expected label_info or label_names of the label in datastore_v2.json")
     offered = _offered(label, listed)
     # Renumbered before it is put on the image's grid: one layer is moved instead of many.
     mask = renumber(label, numbering(label, listed))
@@ -130,13 +142,17 @@ def _checked_info(params: Mapping[str, object]) -> Json:
 
 
 def _listed(params: Mapping[str, object]) -> list[ListedSegment]:
-    listed = listed_segments(params.get("label_info"))
     names = params.get("label_names")
-    if listed or not isinstance(names, Mapping):
-        return listed
-    # MONAI Label's own predictions say label_names, {name: value}, values contiguous from 1.
-    by_value = sorted(names.items(), key=lambda item: str(item[1]).zfill(5))
-    return [ListedSegment(str(name)) for name, _ in by_value]
+    return listed_segments(params.get("label_info")) or (
+        listed_segments(names) if isinstance(names, list) else []
+    )
+
+
+def _with_label_names(label: LabelMap, names: object) -> LabelMap:
+    """Name the voxels as ``label_names`` says, {name: value}; names in the file itself win."""
+    if label.segments or not isinstance(names, Mapping):
+        return label
+    return replace(label, segments=numbered_segments(names))
 
 
 def _decode(content: bytes, extension: str, grid: Grid) -> LabelMap:

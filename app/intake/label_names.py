@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.calcium.labels import ARTERIES, CALCIUM_LABELS, LABELS
+from app.calcium.labels import ARTERIES, CALCIUM_LABELS, LABELS, REGION_LABELS
 from app.errors import LabelError
-from app.imaging.labelmap import LabelMap
+from app.imaging.labelmap import LabelMap, Segment
 
 NOT_LABELS: Final = frozenset({"background", "foreground scribbles", "background scribbles"})
 """Segments that viewers keep for themselves; they are no part of a label."""
@@ -77,7 +77,7 @@ class ListedSegment:
 
     Attributes:
         name: Name as the annotator sees it.
-        number: What the client calls its index; only ever used to find contradictions.
+        number: What the client calls its index, which counts only when the order cannot be meant.
     """
 
     name: str
@@ -103,8 +103,34 @@ def _listed_segment(entry: object) -> ListedSegment:
     name = entry.get("name", entry.get("label")) if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(name, str):
         raise LabelError("expected label_info to be a list of segments with a name each")
-    number = entry.get("idx", entry.get("id"))
-    return ListedSegment(name, number if type(number) is int else None)
+    return ListedSegment(name, whole_number(entry.get("idx", entry.get("id"))))
+
+
+def whole_number(value: object) -> int | None:
+    """Read a number as clients write it, be it 2, 2.0 or "2"; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def numbered_segments(label_names: Mapping[object, object]) -> tuple[Segment, ...]:
+    """Read the ``label_names`` of a client, whose values are the values of the voxels.
+
+    Raises:
+        LabelError: If a name has no value, or two names have the same one.
+    """
+    values = [whole_number(value) for value in label_names.values()]
+    if None in values or len(set(values)) < len(values):
+        raise LabelError("expected label_names to give each name a whole number of its own")
+    return tuple(
+        Segment(str(name), value)
+        for name, value in zip(label_names, values, strict=True)
+        if value is not None
+    )
 
 
 Numbering = Mapping[tuple[int, int], str | None]
@@ -115,8 +141,9 @@ def numbering(label: LabelMap, listed: Sequence[ListedSegment]) -> Numbering:
     """Find out which name the voxels of each value have.
 
     The names in the file itself win. Else value k is the k-th listed segment without
-    background and scribbles, whatever ``idx`` says: with a background segment first, 3D
-    Slicer sends ``idx`` 2 for voxels of value 1. Else values are canonical.
+    background and scribbles, when ``idx`` is the place in the full list: with a background
+    segment first, 3D Slicer sends ``idx`` 2 for voxels of value 1. With any other ``idx``,
+    whichever of order and ``idx`` fits the values counts. Without names values are canonical.
 
     Raises:
         LabelError: If a value present has no name, an unknown one, or two possible ones.
@@ -130,7 +157,8 @@ def numbering(label: LabelMap, listed: Sequence[ListedSegment]) -> Numbering:
         named = {(0, value): name for name, value in LABELS.items()}
     nameless = sorted(value for layer, value in present if (layer, value) not in named)
     if nameless:
-        raise LabelError(_nameless(nameless, len(named), is_listed=bool(listed)))
+        is_named = bool(label.segments or listed)
+        raise LabelError(_nameless(nameless, sorted({v for _, v in named}), is_named=is_named))
     return {key: canonical_name(named[key]) for key in present}
 
 
@@ -145,29 +173,38 @@ def present_values(label: LabelMap) -> list[tuple[int, int]]:
     ]
 
 
-def _by_order(listed: Sequence[ListedSegment], values: Iterable[int]) -> dict[tuple[int, int], str]:
-    kept = [segment for segment in listed if canonical_name(segment.name) is not None]
-    by_order = {(0, place): segment.name for place, segment in enumerate(kept, start=1)}
-    numbers = [segment.number for segment in kept]
-    canonical = [LABELS[canonical_name(segment.name) or ""] for segment in kept]
-    is_canonical = numbers == canonical and len(kept) == len(listed)
-    by_number = {(0, value): s.name for value, s in zip(canonical, kept, strict=True)}
-    fits_number = is_canonical and all((0, value) in by_number for value in values)
-    fits_order = all((0, value) in by_order for value in values)
-    if fits_number and not fits_order:
-        return by_number
-    if fits_number and any(by_number[0, v] != by_order[0, v] for v in values):
+def _by_order(listed: Sequence[ListedSegment], values: set[int]) -> dict[tuple[int, int], str]:
+    kept = [segment.name for segment in listed if canonical_name(segment.name) is not None]
+    by_order = dict(enumerate(kept, start=1))
+    by_number = _by_number(listed)
+    # 3D Slicer counts the places of the full list, but numbers voxels without background.
+    counts_places = list(by_number) == list(range(1, len(listed) + 1))
+    fits_order = values <= by_order.keys()
+    fits_number = values <= by_number.keys()
+    if fits_order and fits_number and not counts_places:
+        _check_same(by_order, by_number, values)
+    chosen = by_number if fits_number and not fits_order else by_order
+    return {(0, value): name for value, name in chosen.items()}
+
+
+def _by_number(listed: Sequence[ListedSegment]) -> dict[int, str]:
+    """Return the names by ``idx``; none when some have no ``idx`` or share one."""
+    numbered = {s.number: s.name for s in listed if s.number is not None}
+    return numbered if len(numbered) == len(listed) else {}
+
+
+def _check_same(first: Mapping[int, str], second: Mapping[int, str], values: set[int]) -> None:
+    if any(canonical_name(first[value]) != canonical_name(second[value]) for value in values):
         raise LabelError(
-            "the numbers of the label can mean two things: its values fit both the order and "
-            "the idx of label_info; number the segments 1, 2, 3 … in order, or send a .seg.nrrd"
+            "the numbers of the label can mean two things, the order or the idx of label_info; "
+            "send the names in the file (.seg.nrrd), or label_names with the value of each name"
         )
-    return by_order
 
 
-def _nameless(values: Sequence[int], known: int, *, is_listed: bool) -> str:
-    found = ", ".join(str(value) for value in values[:5])
-    if is_listed:
-        return f"expected label values from 1 to {known}, one for each segment named, got {found}"
+def _nameless(values: Sequence[int], known: Sequence[int], *, is_named: bool) -> str:
+    found, expected = (", ".join(map(str, some)) for some in (values[:5], known[:8]))
+    if is_named:
+        return f"expected label values out of {expected}, one for each segment named, got {found}"
     return f"expected the canonical label values 1 to {len(LABELS)}, got {found}"
 
 
@@ -227,16 +264,21 @@ def coverage(mask: NDArray[np.uint8], offered: Iterable[str] | None) -> Coverage
     Calcium: when the submission names any calcium label, with or without voxels, so an empty
     mask is a patient without calcium. A submission that names nothing covers calcium unless
     it has regions only.
-    Regions: when any region is drawn. Every heart has all four, so a named region without
-    voxels was left out, and does not mean that there is none.
+    Regions: when regions are drawn and every artery has voxels, of its region or its calcium.
+    Every heart has all four, so a region without voxels was left out, and teaching from the
+    others alone would say that there is none.
 
     Args:
         mask: Canonical values.
         offered: Canonical names the submission listed; None when it listed none.
     """
-    has_regions = bool((mask > len(ARTERIES)).any())
+    drawn = set(np.flatnonzero(np.bincount(mask.ravel(), minlength=1)).tolist()) - {0}
+    has_regions = not drawn.isdisjoint(REGION_LABELS.values())
+    all_regions = has_regions and all(
+        value in drawn or REGION_LABELS[f"{artery}_region"] in drawn
+        for artery, value in CALCIUM_LABELS.items()
+    )
     if offered is None:
-        has_calcium = bool(((mask > 0) & (mask <= len(ARTERIES))).any())
-        return Coverage(has_calcium or not has_regions, has_regions)
-    names = set(offered)
-    return Coverage(bool(names & set(CALCIUM_LABELS)), has_regions)
+        has_calcium = not drawn.isdisjoint(CALCIUM_LABELS.values())
+        return Coverage(has_calcium or not has_regions, all_regions)
+    return Coverage(not CALCIUM_LABELS.keys().isdisjoint(offered), all_regions)

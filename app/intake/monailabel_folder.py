@@ -166,7 +166,14 @@ def _check(found: _Found, image: ImageRow) -> CheckedLabel:
     params = info.get("params")
     if isinstance(params, dict) and "label_names" in params:
         info.setdefault("label_names", params["label_names"])
-    return check_label(content, file_name=found.path.name, params=info, grid=grid_of(image))
+    # Other programs number in their own ways: values without names are not the canonical ones.
+    return check_label(
+        content,
+        file_name=found.path.name,
+        params=info,
+        grid=grid_of(image),
+        needs_names=True,
+    )
 
 
 def _has_label(session: Session, image_id: str, tag: str) -> bool:

@@ -109,6 +109,23 @@ class TestSubmission:
         assert row.info["label_info"] == [{"name": "LM", "idx": 1}, {"name": "RCA", "idx": 4}]
         assert row.info["submitted_label_info"] == listed
 
+    @pytest.mark.parametrize(
+        ("names", "expected"),
+        [
+            ({"LAD": 2, "LCX": 3, "RCA": 4}, [2, 3]),
+            ({"RCA": "2", "background": 0, "LM": 3.0}, [4, 1]),
+            (["RCA", "LM", "LCX"], [1, 3]),
+        ],
+    )
+    def test_numbers_by_label_names(
+        self, deployment: Deployment, tmp_path: Path, names: object, expected: list[int]
+    ) -> None:
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[0, 0, :2] = 2, 3
+        path = write_itk(tmp_path / "l.nrrd", mask, make_grid())
+        row = submit(deployment, path, params={"label_names": names})
+        assert stored(deployment, row)[0, 0, :3].tolist() == [*expected, 0]
+
     def test_reads_cropped_slicer_segmentations(
         self, deployment: Deployment, tmp_path: Path
     ) -> None:
@@ -310,6 +327,9 @@ class TestRefusal:
         [
             {"label_info": [{"name": "spleen", "idx": 1}]},
             {"label_info": "LM"},
+            {"label_names": {"LM": "one"}},
+            {"label_names": {"LM": 1, "LAD": 1}},
+            {"label_names": {"LM": 1, "LAD": 2}},
             {**ALL_NAMES, "score": float("nan")},
             {**ALL_NAMES, "comment": "x" * 1_000_001},
         ],
@@ -438,11 +458,12 @@ class TestAfterwards:
         self, deployment: Deployment, label_path: Path
     ) -> None:
         submit(deployment, label_path)
-        review = {"segmentationMeta": {"status": "approved"}, "name": "/etc/passwd", "ts": 0}
+        meta = dict.fromkeys(("status", "level", "approvedBy", "comment", "editTime"), "")
+        review = {"segmentationMeta": meta, "name": "/etc/passwd", "ts": 0}
         with deployment.database.writing() as session:
             labels.update_label_info(session, "a", "final", review, actor="rita", now=30.0)
         (row,) = all_rows(deployment)
-        assert row.info["segmentationMeta"] == {"status": "approved"}
+        assert row.info["segmentationMeta"] == meta
         assert (row.info["user"], row.info["name"], row.info["ts"]) == ("rita", "a.nrrd", 10)
         assert len(row.info["label_info"]) == 8
 

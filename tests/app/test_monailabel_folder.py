@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from app import images, labels
-from app.imaging.labelmap import read_label_map
+from app.calcium.labels import LABELS
+from app.imaging.labelmap import read_label_map, write_label_map
 from app.imaging.volume_writer import write_volume
 from app.store.tables import LabelRow
 from tests.app.conftest import Deployment
@@ -27,10 +28,20 @@ def write_index(deployment: Deployment, objects: dict[str, Any]) -> None:
     (deployment.studies / "datastore_v2.json").write_text(json.dumps(index, indent=2))
 
 
+def add_named_label(deployment: Deployment, path: str) -> Path:
+    target = deployment.studies / "labels" / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_label_map(target, make_labels(), make_volume().grid, compress=True, names=LABELS)
+    return target
+
+
 @pytest.fixture(autouse=True)
 def studies(deployment: Deployment) -> None:
     for number in (1, 2, 3):
         write_volume(deployment.studies / f"case_{number}.nii.gz", make_volume(seed=number))
+    info = {"info": {"label_info": [{"name": name, "idx": LABELS[name]} for name in LABELS]}}
+    tags = dict.fromkeys(("final", "original", "version_1", "a b$"), info)
+    write_index(deployment, {f"case_{number}": {"labels": tags} for number in (1, 2, 3, 4)})
 
 
 def scan(deployment: Deployment) -> images.ScanReport:
@@ -140,16 +151,26 @@ class TestTolerance:
     def test_a_broken_index_costs_only_what_it_said(
         self, deployment: Deployment, content: bytes
     ) -> None:
-        add_label(deployment, "final/case_1.nii.gz")
+        add_named_label(deployment, "final/case_1.nrrd")
         (deployment.studies / "datastore_v2.json").write_bytes(content)
         assert scan(deployment).labels == 1
         assert list(problems(deployment)) == ["datastore_v2.json"]
 
     @pytest.mark.parametrize("entry", [None, 3, [], {"labels": 3}, {"labels": {"final": "x"}}])
     def test_an_odd_entry_says_nothing(self, deployment: Deployment, entry: object) -> None:
-        add_label(deployment, "final/case_1.nii.gz")
+        add_named_label(deployment, "final/case_1.nrrd")
         write_index(deployment, {"case_1": entry})
         assert scan(deployment).labels == 1
+
+    def test_numbers_that_nobody_names_are_reported(self, deployment: Deployment) -> None:
+        add_label(deployment, "final/case_1.nii.gz")
+        empty = np.zeros(make_volume().hu.shape, np.uint8)
+        write_itk(add_label(deployment, "final/case_2.nrrd"), empty, make_volume().grid)
+        write_index(deployment, {})
+        assert scan(deployment).labels == 1
+        assert set(rows(deployment)) == {("case_2", "final")}
+        (problem,) = problems(deployment).values()
+        assert problem == "expected label_info or label_names of the label in datastore_v2.json"
 
     def test_bad_labels_are_reported_and_the_rest_is_taken(self, deployment: Deployment) -> None:
         add_label(deployment, "final/case_1.nii.gz")

@@ -6,6 +6,7 @@ the names of their models change: this server has one, `calcium`. Nothing of the
 """
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from app.calcium.labels import LABELS
 from tests.journeys.pool import write_image, write_label
 from tests.journeys.serving import RunningServer, serving, wait_until
 
@@ -102,6 +104,10 @@ def server(folder: Path) -> Iterator[RunningServer]:
         write_image(studies / f"spleen_{seed}.nii.gz", seed)
     for seed in (3, 6):
         write_label(studies / "labels" / "final" / f"spleen_{seed}.nii.gz", seed)
+    # NIfTI has no place for names, so the index says which value is which.
+    entry = {"labels": {"final": {"info": {"label_names": LABELS}}}}
+    index = {"objects": {f"spleen_{seed}": entry for seed in (3, 6)}}
+    (studies / "datastore_v2.json").write_text(json.dumps(index))
     with serving(studies, folder / "server", validation_percent=0, max_epochs=1) as running:
         # Labels of the folder are imported after its images.
         wait_until(lambda: running.labeled() == 2, running)

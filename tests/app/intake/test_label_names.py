@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,6 +86,16 @@ class TestListedSegments:
         ]
         assert listed_segments(None) == []
 
+    @pytest.mark.parametrize(
+        ("written", "number"),
+        [
+            *((2, 2), (2.0, 2), ("2", 2), (" 2.0", 2)),
+            *((wrong, None) for wrong in (2.5, "a", True, None, [2], float("inf"), 10**400)),
+        ],
+    )
+    def test_reads_numbers_as_clients_write_them(self, written: object, number: int | None) -> None:
+        assert listed_segments([{"name": "LM", "idx": written}]) == [ListedSegment("LM", number)]
+
     @pytest.mark.parametrize("wrong", [{}, "LM", [1], [{"idx": 1}], [{"name": 3}], [None]])
     def test_refuses_anything_else(self, wrong: object) -> None:
         with pytest.raises(LabelError, match="label_info"):
@@ -125,11 +137,26 @@ class TestNumbering:
         with pytest.raises(LabelError, match="two things"):
             renumbered(label([0, 2]), listed)
 
+    @pytest.mark.parametrize("idx", [(2, 3), (2.0, 3.0), ("2", "3")])
+    def test_consecutive_idx_that_fit_as_well_as_the_order_are_refused(self, idx: Any) -> None:
+        # By order 2 is RCA, by idx it is LCX; neither is canonical.
+        entries = [{"name": n, "idx": i} for n, i in zip(("LCX", "RCA"), idx, strict=True)]
+        with pytest.raises(LabelError, match="two things"):
+            renumbered(label([0, 2]), listed_segments(entries))
+
+    def test_idx_count_where_the_order_cannot_be_meant(self) -> None:
+        listed = [ListedSegment("RCA", 5), ListedSegment("LM", 7)]
+        assert renumbered(label([0, 5, 7]), listed) == [0, 4, 1]
+
+    def test_idx_that_contradict_themselves_do_not_count(self) -> None:
+        listed = [ListedSegment("RCA", 2), ListedSegment("LM", 2)]
+        assert renumbered(label([0, 2]), listed) == [0, 1]
+
     @pytest.mark.parametrize("value", [9, 255])
     def test_values_without_a_name_are_refused(self, value: int) -> None:
         with pytest.raises(LabelError, match=f"canonical label values 1 to 8, got {value}"):
             renumbered(label([0, 1, value]))
-        with pytest.raises(LabelError, match=f"from 1 to 2, one for each .* got {value}"):
+        with pytest.raises(LabelError, match=f"out of 1, 2, one for each .* got {value}"):
             renumbered(label([0, 1, value]), named("LM", "LAD"))
 
     def test_names_in_the_file_win_over_the_list(self) -> None:
@@ -185,14 +212,22 @@ class TestCoverage:
             ([0, 2], ["LAD"], True, False),
             # All names are listed by 3D Slicer; regions without a voxel were left out.
             ([0, 2], list(LABELS), True, False),
-            ([0, 2, 6], list(LABELS), True, True),
+            ([0, 2, 6], list(LABELS), True, False),
+            ([5, 6, 7], list(LABELS), True, False),
+            ([5, 6, 7, 8], list(LABELS), True, True),
+            # Calcium lies in the region of its artery, but is no region by itself.
+            ([5, 2, 7, 8], list(LABELS), True, True),
+            ([1, 2, 3, 4], list(LABELS), True, False),
             # Regions alone say nothing about calcium.
-            ([0, 6], ["LAD_region"], False, True),
+            ([0, 6], ["LAD_region"], False, False),
+            ([5, 6, 7, 8], ["LAD_region"], False, True),
             ([0, 0], ["LAD_region"], False, False),
             # Nothing named: what is drawn decides, and nothing drawn is no calcium.
             ([0, 2], None, True, False),
-            ([0, 6], None, False, True),
-            ([0, 2, 6], None, True, True),
+            ([0, 6], None, False, False),
+            ([5, 6, 7, 8], None, False, True),
+            ([2, 5, 6, 7, 8], None, True, True),
+            ([0, 2, 6], None, True, False),
             ([0, 0], None, True, False),
         ],
     )
