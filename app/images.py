@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -17,6 +17,7 @@ from app.imaging.volume_file import read_volume_file
 from app.imaging.volume_hash import content_hash
 from app.imaging.volume_writer import write_volume
 from app.intake import image_rows
+from app.intake.client_info import check_info, without
 from app.intake.folder_scan import ScanReport, scan_steps
 from app.intake.identifiers import IMAGE_EXTENSIONS, check_name, safe_id, split_extension
 from app.intake.image_rows import CONVERTED_EXTENSION, Origin, grid_of
@@ -44,6 +45,10 @@ __all__ = [
     "scan_studies",
     "update_image_info",
 ]
+
+
+_RESERVED: Final = ("name", "ts", "strategy")
+"""Keys of an image's info that are the server's own; what clients say there is left out."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +102,15 @@ def register_upload(
         The row; the one of before when the same content is sent again under its id.
 
     Raises:
-        InvalidInputError: If the id is not allowed.
+        InvalidInputError: If the id is not allowed, or the info cannot be kept.
         ImagingError: If the file holds no CT volume that can be trusted; nothing is kept.
         ConflictError: If the id belongs to an image with other content.
     """
     stem, extension = split_extension(name, IMAGE_EXTENSIONS)
     kind = image_rows.upload_kind(extension)
     wanted = check_name(image_id, "image id") if image_id else safe_id(stem, name)
+    facts = {**without(info, *_RESERVED), "name": f"{stem}{extension}"}
+    check_info(facts)
     received = incoming_folder(settings) / f"{secrets.token_hex(8)}{extension}"
     shutil.move(path, received)
     try:
@@ -115,7 +122,6 @@ def register_upload(
     finally:
         received.unlink(missing_ok=True)
     origin = Origin("upload", kind, digest, digest, extension, digest)
-    facts = {**info, "name": f"{stem}{extension}"}
     row = image_rows.image_row(wanted, volume, origin, facts, now=now)
     return session.merge(row) if existing is not None else _add(session, row, now)
 
@@ -176,10 +182,14 @@ def update_image_info(
 
     Raises:
         NotFoundError: If there is no such image.
+        InvalidInputError: If the info cannot be kept.
     """
     row = get_image(session, image_id)
-    row.info = {**row.info, **info, "user": actor}
-    audit.record(session, actor, "update image info", image_id, info, now=now)
+    kept = without(info, *_RESERVED)
+    merged = {**row.info, **kept, "user": actor}
+    check_info(merged)
+    row.info = merged
+    audit.record(session, actor, "update image info", image_id, kept, now=now)
 
 
 def remove_image(session: Session, image_id: str, *, actor: str, now: float) -> None:

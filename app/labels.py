@@ -4,7 +4,6 @@ A submission is checked completely before anything is stored, its files are on d
 its row, and a row is never changed but for its review state: what was acknowledged stays.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from app import audit, jobs
 from app.errors import LabelError, NotFoundError
 from app.imaging.geometry import same_grid
 from app.intake import label_versions
+from app.intake.client_info import check_info, check_review, without
 from app.intake.identifiers import LABEL_EXTENSIONS, check_name, split_extension
 from app.intake.image_rows import grid_of
 from app.intake.label_check import CANONICAL_EXTENSION, CheckedLabel, check_label
@@ -22,9 +22,6 @@ from app.intake.pool import FINAL_TAG, get_image, labeled_ids
 from app.settings import Settings
 from app.store.files import FileStore
 from app.store.tables import JobRow, Json, LabelRow, LeaseRow
-
-_MAX_INFO_BYTES = 1_000_000
-"""Longest info of a label as JSON; clients send some hundred bytes."""
 
 
 def submit_label(  # noqa: PLR0913 - one submission, all of it by keyword
@@ -86,11 +83,11 @@ def check_submission(
 
     Raises:
         NotFoundError: If there is no such image.
-        LabelError: If the label does not fit its image.
+        LabelError: If the label does not fit its image, or ``params`` cannot be kept.
     """
     grid = grid_of(get_image(session, image_id))
     checked = check_label(content, file_name=file_name, params=params, grid=grid)
-    _check_size(checked.info)
+    check_info(checked.info, LabelError)
     return checked
 
 
@@ -227,25 +224,18 @@ def update_label_info(
 
     Raises:
         NotFoundError: If there is no such label.
+        InvalidInputError: If its review lacks what clients read.
         LabelError: If it cannot be kept as JSON.
     """
     row = current_label(session, image_id, tag)
-    kept = {key: value for key, value in info.items() if key not in ("ts", "name")}
+    kept = without(info, "ts", "name")
+    check_review(kept)
     merged = {**row.info, **kept, "user": actor}
-    _check_size(merged)
+    check_info(merged, LabelError)
     change: Json = {"tag": tag, "version": row.version, "info": kept}
     audit.record(session, actor, "update label info", image_id, change, now=now)
     row.info = merged
     return row
-
-
-def _check_size(info: Json) -> None:
-    try:
-        size = len(json.dumps(info, allow_nan=False))
-    except (TypeError, ValueError):
-        raise LabelError("expected info to be JSON with finite numbers") from None
-    if size > _MAX_INFO_BYTES:
-        raise LabelError(f"expected at most {_MAX_INFO_BYTES} bytes of info, got {size}")
 
 
 def _end_lease(session: Session, image_id: str, now: float) -> None:

@@ -41,20 +41,37 @@ def read_object(text: str, place: str) -> JsonObject:
     """Read a JSON object from the text of a form field; an empty text is an empty object.
 
     Raises:
-        InvalidInputError: If the text is not a JSON object.
+        InvalidInputError: If the text is not a JSON object, or holds half a character.
     """
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidInputError(f"{place}: expected a JSON object, got {text[:40]!r}") from None
     if not isinstance(value, dict):
         raise InvalidInputError(f"{place}: expected a JSON object, got {text[:40]!r}")
+    _check_characters(json.dumps(value, ensure_ascii=False), place)
     return value
 
 
 def client_of(given: Mapping[str, JsonValue]) -> str:
-    """Return who sent the options; clients that do not say are one."""
-    return str(given.get("client_id") or DEFAULT_CLIENT)
+    """Return who sent the options; clients that do not say are one.
+
+    Raises:
+        InvalidInputError: If the name holds half a character.
+    """
+    client = str(given.get("client_id") or DEFAULT_CLIENT)
+    _check_characters(client, "client_id")
+    return client
+
+
+def _check_characters(text: str, place: str) -> None:
+    """Refuse lone surrogates, which JSON can escape but nobody can keep or send."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"{place}: expected text of whole characters, got a lone surrogate"
+        ) from None
 
 
 def _read(name: str, default: Option, value: JsonValue) -> JsonValue:
@@ -79,7 +96,9 @@ def _convert(default: Option, value: JsonValue) -> JsonValue:
             raise ValueError
         return value
     if isinstance(default, str):
-        return str(value)
+        text = str(value)
+        text.encode()  # A lone surrogate is a ValueError.
+        return text
     number = float(str(value))
     if not math.isfinite(number):
         raise ValueError

@@ -25,6 +25,18 @@ from tests.server.pool import (
     read_label_bytes,
 )
 
+REVIEW: Json = {
+    "status": "approved",
+    "level": "easy",
+    "approvedBy": "rita",
+    "comment": "",
+    "editTime": 1,
+}
+"""Verdict as the reviewer module of 3D Slicer sends it."""
+
+UNREADABLE = ['{"a": 1e400}', '{"a": NaN}', r'{"a": "\ud800"}', r'{"client_id": "\ud800"}']
+"""Objects that Python reads as JSON, but that cannot be sent on."""
+
 
 def objects(site: Site) -> Json:
     body: Json = site.client.get("/datastore/?output=all").json()["objects"]
@@ -107,6 +119,30 @@ class TestImages:
         assert info["note"] == "calcified"
         assert info["name"] == "case_1.nii.gz"
 
+    @pytest.mark.parametrize("info", UNREADABLE)
+    def test_info_that_cannot_be_sent_is_refused(self, pool: Site, info: str) -> None:
+        answer = pool.client.put("/datastore/image/info?image=case_1", data={"info": info})
+        assert answer.status_code == 422
+        assert isinstance(answer.json()["detail"], str)
+        assert "a" not in objects(pool)["case_1"]["image"]["info"]
+
+    @pytest.mark.parametrize("params", UNREADABLE)
+    def test_an_upload_with_such_params_is_refused(self, site: Site, params: str) -> None:
+        files = {"file": ("x.nii.gz", image_bytes())}
+        answer = site.client.put("/datastore/", files=files, data={"params": params})
+        assert answer.status_code == 422
+        assert objects(site) == {}
+
+    def test_reserved_info_does_not_break_the_overview(self, pool: Site) -> None:
+        info = {"strategy": "x", "name": "y", "ts": "z"}
+        url = "/datastore/image/info?image=case_1"
+        assert pool.client.put(url, data={"info": json.dumps(info)}).status_code == 200
+        for _ in range(2):
+            pool.client.post("/activelearning/first", json={"client_id": "u"})
+        facts = objects(pool)["case_1"]["image"]["info"]
+        assert facts["strategy"]["first"]["client_id"] == "u"
+        assert facts["name"] == "case_1.nii.gz"
+
     def test_an_update_without_a_form_changes_no_name(self, pool: Site) -> None:
         url = "/datastore/image/info?image=case_1"
         assert pool.client.put(url).status_code == 200
@@ -168,6 +204,15 @@ class TestLabels:
         assert pool.stats()["label_tags"] == {}
         assert pool.client.head("/datastore/label?image=case_1&tag=version_1").status_code == 404
 
+    @pytest.mark.parametrize("params", UNREADABLE)
+    def test_a_label_with_params_that_cannot_be_sent_is_refused(
+        self, pool: Site, params: str
+    ) -> None:
+        files = {"label": ("label.nrrd", label_bytes())}
+        url = "/datastore/label?image=case_1"
+        answer = pool.client.put(url, files=files, data={"params": params})
+        assert answer.status_code == 422
+
     def test_removing_an_absent_label_is_no_error(self, pool: Site) -> None:
         assert pool.client.delete("/datastore/label?id=case_1&tag=final").json() == {}
 
@@ -184,13 +229,24 @@ class TestLabels:
     )
     def test_a_review_is_kept(self, pool: Site, path: str, field: str) -> None:
         pool.submit("case_1")
-        review = {"segmentationMeta": {"status": "approved"}}
+        review = {"segmentationMeta": REVIEW}
         answer = pool.client.put(
             f"/datastore/{path}?label=case_1&tag=final", data={field: json.dumps(review)}
         )
         assert (answer.status_code, answer.json()) == (200, None)
         info = objects(pool)["case_1"]["labels"]["final"]["info"]
-        assert info["segmentationMeta"] == {"status": "approved"}
+        assert info["segmentationMeta"] == REVIEW
+
+    @pytest.mark.parametrize(
+        "review", ["approved", None, {}, {key: REVIEW[key] for key in list(REVIEW)[1:]}]
+    )
+    def test_a_review_that_no_reviewer_can_read_is_refused(self, pool: Site, review: Json) -> None:
+        pool.submit("case_1")
+        url = "/datastore/updatelabelinfo?label=case_1&tag=final"
+        answer = pool.client.put(url, data={"params": json.dumps({"segmentationMeta": review})})
+        assert answer.status_code == 422
+        assert "approvedBy" in answer.json()["detail"]
+        assert "segmentationMeta" not in objects(pool)["case_1"]["labels"]["final"]["info"]
 
     @pytest.mark.parametrize(
         ("url", "status"),
@@ -219,10 +275,10 @@ class TestLabels:
         # The reviewer module tells its verdict for every tag of an image.
         add_prediction(pool.services, "case_1", add_model(pool.services))
         url = "/datastore/updatelabelinfo?label=case_1&tag=original"
-        answer = pool.client.put(url, data={"params": '{"segmentationMeta": {"level": "easy"}}'})
+        answer = pool.client.put(url, data={"params": json.dumps({"segmentationMeta": REVIEW})})
         assert answer.status_code == 200
         info = pool.client.get("/datastore/label/info?label=case_1&tag=original").json()
-        assert info["segmentationMeta"] == {"level": "easy"}
+        assert info["segmentationMeta"] == REVIEW
         assert info["params"]["label_names"] == LABELS
 
     def test_a_prediction_has_an_info_before_it_is_kept(self, pool: Site) -> None:

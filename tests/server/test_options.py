@@ -94,3 +94,18 @@ def test_an_empty_field_is_an_empty_object() -> None:
 def test_a_client_without_a_name_has_one_all_the_same() -> None:
     assert client_of({"client_id": "u"}) == "u"
     assert client_of({"client_id": ""}) == client_of({}) == "unknown"
+
+
+def test_half_characters_are_refused() -> None:
+    half = "\ud800"
+    with pytest.raises(InvalidInputError, match="lone surrogate"):
+        client_of({"client_id": half})
+    with pytest.raises(InvalidInputError, match="lone surrogate"):
+        read_object(r'{"a": ["\ud800"]}', "params")
+    with pytest.raises(InvalidInputError, match="note: expected a text"):
+        read_options(DECLARED, {"note": half})
+
+
+def test_too_deep_an_object_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="params: expected a JSON object"):
+        read_object('{"a":' * 100_000, "params")

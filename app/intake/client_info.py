@@ -1,0 +1,53 @@
+"""What clients want to keep with an image or a label: JSON that everybody can read again."""
+
+import json
+from typing import Final
+
+from app.errors import InvalidInputError
+from app.store.tables import Json
+
+_MAX_BYTES: Final = 1_000_000
+"""Longest info as JSON; clients send some hundred bytes."""
+
+_REVIEW_KEYS: Final = ("status", "level", "approvedBy", "comment", "editTime")
+"""What the reviewer module of 3D Slicer reads of every review without asking."""
+
+
+def check_info(info: Json, error: type[InvalidInputError] = InvalidInputError) -> None:
+    """Check that info can be kept, and sent to clients that know neither NaN nor half characters.
+
+    Args:
+        info: What a client sent, or what it becomes part of.
+        error: What is raised.
+
+    Raises:
+        InvalidInputError: If it cannot be written as JSON, or is too long; of type ``error``.
+    """
+    try:
+        size = len(json.dumps(info, allow_nan=False, ensure_ascii=False).encode())
+    except (TypeError, ValueError, RecursionError):
+        raise error(
+            "expected info to be JSON with finite numbers and texts of whole characters"
+        ) from None
+    if size > _MAX_BYTES:
+        raise error(f"expected at most {_MAX_BYTES} bytes of info, got {size}")
+
+
+def check_review(info: Json) -> None:
+    """Check the verdict of a reviewer, if there is one.
+
+    Raises:
+        InvalidInputError: If it lacks what the clients read of it.
+    """
+    if "segmentationMeta" not in info:
+        return
+    review = info["segmentationMeta"]
+    if not isinstance(review, dict) or not review.keys() >= set(_REVIEW_KEYS):
+        raise InvalidInputError(
+            f"segmentationMeta: expected an object with {', '.join(_REVIEW_KEYS)}"
+        )
+
+
+def without(info: Json, *reserved: str) -> Json:
+    """Return info without the keys under which the server itself tells something."""
+    return {key: value for key, value in info.items() if key not in reserved}
