@@ -180,7 +180,7 @@ def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> 
         known = scan.images.get((path, series_uid))
         before = session.get(ImageRow, known.id) if known else _lost_twin(session, content)
         if before is not None and before.content_sha256 == content:
-            _reattach(before, origin)
+            _reattach(session, before, volume, origin)
         elif before is not None:
             _replace(session, before, volume, origin, scan.now())
         else:
@@ -206,7 +206,16 @@ def _lost_twin(session: Session, content: str) -> ImageRow | None:
     return session.scalars(by_worth.limit(1)).first()
 
 
-def _reattach(row: ImageRow, origin: Origin) -> None:
+def _reattach(session: Session, row: ImageRow, volume: Volume, origin: Origin) -> None:
+    """Take over where the same voxels lie now, and what the headers say by now.
+
+    Another tube voltage means another threshold: what was predicted with the old one goes, and
+    the end of the scan asks for scores of every image that has none.
+    """
+    if row.kvp != volume.kvp:
+        session.execute(delete(PredictionRow).where(PredictionRow.image_id == row.id))
+    for column, value in image_rows.header_facts(volume, row.content_sha256).items():
+        setattr(row, column, value)
     row.path, row.kind, row.signature = origin.path, origin.kind, origin.signature
     row.name, row.file_sha256 = f"{row.id}{origin.extension}", origin.file_sha256
     if row.removed_at is None:

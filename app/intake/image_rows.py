@@ -44,7 +44,7 @@ class Origin:
 
 def image_row(image_id: str, volume: Volume, origin: Origin, info: Json, *, now: float) -> ImageRow:
     """Make the row of a checked volume."""
-    identifiers = volume.identifiers
+    content = content_hash(volume)
     depth, height, width = volume.grid.shape
     return ImageRow(
         id=image_id,
@@ -53,18 +53,11 @@ def image_row(image_id: str, volume: Volume, origin: Origin, info: Json, *, now:
         path=origin.path,
         name=f"{image_id}{origin.extension}",
         signature=origin.signature,
-        content_sha256=content_hash(volume),
+        content_sha256=content,
         file_sha256=origin.file_sha256,
         shape={"z": depth, "y": height, "x": width},
         affine=volume.grid.affine.tolist(),
-        kvp=volume.kvp,
-        patient_key=patient_key(identifiers.patient_id or image_id),
-        patient_id=identifiers.patient_id,
-        study_uid=identifiers.study_uid,
-        series_uid=identifiers.series_uid,
-        study_date=identifiers.study_date,
-        study_time=identifiers.study_time,
-        modality=identifiers.modality,
+        **header_facts(volume, content),
         info=info,
         registered_at=now,
         missing_since=None,
@@ -72,8 +65,31 @@ def image_row(image_id: str, volume: Volume, origin: Origin, info: Json, *, now:
     )
 
 
+def header_facts(volume: Volume, content: str) -> Json:
+    """Return the columns of a row that its content hash does not cover.
+
+    An image that names no patient is grouped by its content, so that copies of it under
+    several names are one patient: none of them validates what another one trained.
+
+    Args:
+        volume: Checked volume.
+        content: Its content hash.
+    """
+    identifiers = volume.identifiers
+    return {
+        "kvp": volume.kvp,
+        "patient_key": patient_key(identifiers.patient_id or content),
+        "patient_id": identifiers.patient_id,
+        "study_uid": identifiers.study_uid,
+        "series_uid": identifiers.series_uid,
+        "study_date": identifiers.study_date,
+        "study_time": identifiers.study_time,
+        "modality": identifiers.modality,
+    }
+
+
 def patient_key(patient: str) -> str:
-    """Return the hash that groups the images of a patient without naming one."""
+    """Return the hash that groups the images of a patient, or of one content, naming neither."""
     return hashlib.sha256(patient.encode()).hexdigest()
 
 

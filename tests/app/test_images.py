@@ -13,8 +13,9 @@ from app.imaging.labelmap import write_label_map
 from app.imaging.reader import read_volume
 from app.imaging.volume_writer import write_volume
 from app.store.files import file_sha256
-from app.store.tables import AuditRow, ImageRow
+from app.store.tables import AuditRow, ImageRow, Json, PredictionRow
 from tests.app.conftest import Deployment
+from tests.app.pool import add_model_version, add_prediction
 from tests.factories import edit_dicom, make_grid, make_volume, write_dicom
 
 
@@ -71,6 +72,16 @@ def submit(deployment: Deployment, image_id: str) -> None:
             annotator="a",
             now=5.0,
         )
+
+
+def predict(deployment: Deployment, image_id: str) -> None:
+    with deployment.database.writing() as session:
+        add_prediction(session, image_id, add_model_version(session).id, uncertainty=1.0)
+
+
+def predicted(deployment: Deployment) -> list[str]:
+    with deployment.database.reading() as session:
+        return list(session.scalars(select(PredictionRow.image_id)))
 
 
 class TestUpload:
@@ -267,6 +278,31 @@ class TestScan:
         (row,) = all_images(deployment).values()
         assert (row.id, row.path, row.missing_since) == ("case", "renamed.nii.gz", None)
 
+    def test_takes_over_corrected_headers(self, deployment: Deployment) -> None:
+        paths = write_dicom(deployment.studies / "a")
+        scan(deployment)
+        (before,) = all_images(deployment).values()
+        predict(deployment, before.id)
+        for path in paths:
+            edit_dicom(path, PatientID="right", KVP="100", StudyDate="20200102")
+        scan(deployment)
+        (row,) = all_images(deployment).values()
+        assert (row.id, row.kvp, row.patient_id) == (before.id, 100.0, "right")
+        assert row.study_date == "20200102"
+        assert row.patient_key != before.patient_key
+        assert predicted(deployment) == []
+
+    def test_keeps_predictions_while_the_tube_voltage_stays(self, deployment: Deployment) -> None:
+        paths = write_dicom(deployment.studies / "a")
+        scan(deployment)
+        (image_id,) = all_images(deployment)
+        predict(deployment, image_id)
+        for path in paths:
+            edit_dicom(path, PatientID="right")
+        scan(deployment)
+        assert all_images(deployment)[image_id].patient_id == "right"
+        assert predicted(deployment) == [image_id]
+
     def test_equal_names_get_distinct_ids_that_stay(self, deployment: Deployment) -> None:
         for folder, seed in (("p1", 1), ("p2", 2)):
             volume_file(deployment.studies, f"{folder}/ct.nii.gz", seed)
@@ -441,6 +477,36 @@ class TestPool:
         # SHA-256 of "p" begins with 148de9.
         assert sum(key.startswith("148de9") for key in keys) == 2
         assert len(set(keys)) == 2
+
+    def test_groups_copies_without_a_patient_by_their_content(
+        self, deployment: Deployment, tmp_path: Path
+    ) -> None:
+        upload(deployment, volume_file(tmp_path), image_id="one")
+        upload(deployment, volume_file(tmp_path), image_id="copy")
+        upload(deployment, volume_file(tmp_path, seed=1), image_id="other")
+        keys = {name: row.patient_key for name, row in all_images(deployment).items()}
+        assert keys["one"] == keys["copy"] != keys["other"]
+
+    @pytest.mark.parametrize("info", [{"a": float("inf")}, {"a": "\ud800"}, {"a": "x" * 1_000_000}])
+    def test_refuses_info_that_clients_cannot_read(
+        self, deployment: Deployment, tmp_path: Path, info: Json
+    ) -> None:
+        upload(deployment, volume_file(tmp_path))
+        with deployment.database.writing() as session, pytest.raises(InvalidInputError):
+            images.update_image_info(session, "case", info, actor="me", now=1.0)
+        assert set(all_images(deployment)["case"].info) == {"client_id", "name"}
+
+    def test_leaves_out_what_the_server_tells_itself(
+        self, deployment: Deployment, tmp_path: Path
+    ) -> None:
+        upload(deployment, volume_file(tmp_path))
+        info: Json = {"name": 1, "ts": "x", "strategy": "y", "note": "z"}
+        with deployment.database.writing() as session:
+            images.update_image_info(session, "case", info, actor="me", now=1.0)
+        kept = all_images(deployment)["case"].info
+        assert (kept["name"], kept["note"]) == ("case.nii.gz", "z")
+        assert "ts" not in kept
+        assert "strategy" not in kept
 
     def test_keeps_what_clients_say_about_an_image(
         self, deployment: Deployment, tmp_path: Path
