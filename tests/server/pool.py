@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.calcium.labels import LABELS
 from app.imaging.labelmap import LabelMap, read_label_map, write_label_map
 from app.imaging.volume_writer import write_volume
+from app.prediction_keys import prediction_key
 from app.store.tables import ModelVersionRow, PredictionRow
 from server.dependencies import Services
 from tests.factories import SHAPE, make_grid, make_volume
@@ -81,7 +82,7 @@ def add_prediction(services: Services, image_id: str, model_version: int) -> int
     row = PredictionRow(
         image_id=image_id,
         model_version_id=model_version,
-        key="test",
+        key=prediction_key(services.settings),
         sha256=services.files.put(label_bytes(), ".nrrd"),
         scores=SCORES,
         agatston_samples=SAMPLES,
