@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
@@ -18,7 +18,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    studies: Path | None = Field(None, description="Folder of CT volumes; never written to")
+    studies: HttpUrl | Path | None = Field(
+        None,
+        union_mode="left_to_right",
+        description="Folder of CT volumes, never written to; or address of a DICOMweb server",
+    )
     data: Path = Field(Path("data"), description="Folder of the database, labels and models")
     host: str = Field("127.0.0.1", description="Address the server listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port the server listens on")
@@ -52,6 +56,30 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = Field(
         (), description="Origins whose pages may call the server; `*` for any"
     )
+    pacs_user: str = Field("", description="User name for the DICOMweb server")
+    pacs_password: SecretStr = Field(SecretStr(""), description="Password for it")
+    pacs_token: SecretStr = Field(SecretStr(""), description="Bearer token for it instead")
+    pacs_filter: dict[str, str] = Field(
+        {"Modality": "CT"}, description="Which series of the DICOMweb server are in the pool, JSON"
+    )
+    pacs_sync_seconds: float = Field(
+        60.0, gt=0, description="Pause between two looks for new series there"
+    )
+    pacs_timeout_s: float = Field(30.0, gt=0, description="Longest wait for its answers")
+    pacs_cache_gb: float = Field(20.0, gt=0, description="Disk for series that came from there")
+    pacs_prefetch: int = Field(4, ge=0, description="Series to have at hand for the next samples")
+    pacs_export: bool = Field(True, description="Store submitted labels there, as SEG and SR")
+    ohif: Path | None = Field(None, description="Folder of another build of OHIF")
+
+    @property
+    def studies_folder(self) -> Path | None:
+        """The studies folder, None where images come from a DICOMweb server or by upload."""
+        return self.studies if isinstance(self.studies, Path) else None
+
+    @property
+    def pacs_url(self) -> str | None:
+        """Address of the DICOMweb server without a slash at its end, or None."""
+        return None if isinstance(self.studies, Path | None) else str(self.studies).rstrip("/")
 
     @property
     def database(self) -> str:

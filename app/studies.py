@@ -33,9 +33,9 @@ def scan(context: WorkContext, job: JobRow) -> Units:
 
 def request_scan_if_changed(context: WorkContext) -> None:
     """Queue a scan when the folder differs from the one that was scanned last."""
-    if context.settings.studies is None:
+    if context.settings.studies_folder is None:
         return
-    signature = folder_signature(context.settings.studies)
+    signature = folder_signature(context.settings.studies_folder)
     with context.database.writing() as session:
         last = jobs.latest(session, "scan")
         is_known = last is not None and last.request.get("signature") == signature

@@ -4,13 +4,18 @@ import argparse
 import json
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from app.errors import SettingsError
 from app.settings import PREFIX, Settings, load_settings
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the folders that the web process and the workers share."""
-    parser.add_argument("--studies", type=Path, help="folder of CT volumes; never written to")
+    parser.add_argument(
+        "--studies",
+        help="folder of CT volumes, never written to; or http address of a DICOMweb server",
+    )
     parser.add_argument("--data", type=Path, help="folder of the database, labels and models")
     parser.add_argument("--profile", choices=("small", "paper"), help="size of the network")
 
@@ -30,6 +35,13 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 def environment_of(settings: Settings) -> dict[str, str]:
     """Return the environment that gives another process the same settings."""
     values = settings.model_dump(mode="json", exclude_none=True)
+    # A dump masks secrets.
+    fields = {name: getattr(settings, name) for name in values}
+    values |= {
+        name: field.get_secret_value()
+        for name, field in fields.items()
+        if isinstance(field, SecretStr)
+    }
     return {
         PREFIX + name.upper(): value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()
@@ -37,11 +49,11 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def _check_folders(settings: Settings) -> None:
-    if settings.studies is None:
+    if settings.studies_folder is None:
         return
-    if not settings.studies.is_dir():
-        raise SettingsError(f"the studies folder {settings.studies} does not exist")
-    if settings.data.resolve().is_relative_to(settings.studies.resolve()):
+    if not settings.studies_folder.is_dir():
+        raise SettingsError(f"the studies folder {settings.studies_folder} does not exist")
+    if settings.data.resolve().is_relative_to(settings.studies_folder.resolve()):
         raise SettingsError(
             f"the data folder {settings.data} lies in the studies folder, which is never"
             " written to; choose another with --data"

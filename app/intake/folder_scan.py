@@ -83,9 +83,9 @@ def scan_steps(
     with their reason, images without files are marked as missing and marked back when their
     files return, under whatever name. The labels of a MONAI Label folder are imported.
     """
-    if settings.studies is None or not settings.studies.is_dir():
+    root = settings.studies_folder
+    if root is None or not root.is_dir():
         return ScanReport()
-    root = settings.studies
     findings = find_images(root)
     scan = _start(database, settings, root, now)
     _mark_missing(scan, findings)

@@ -122,9 +122,9 @@ def studies_folder(settings: Settings) -> Path:
     Raises:
         NotFoundError: If the deployment has none.
     """
-    if settings.studies is None:
+    if settings.studies_folder is None:
         raise NotFoundError("this server has no studies folder")
-    return settings.studies
+    return settings.studies_folder
 
 
 def remember_files(settings: Settings, finding: Finding, signature: str) -> None:

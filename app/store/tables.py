@@ -91,9 +91,50 @@ class LabelRow(Base):
     covers_regions: Mapped[bool]
     annotator: Mapped[str]
     info: Mapped[Json] = mapped_column(default=dict)
+    scores: Mapped[Json | None] = mapped_column(default=None)  # calcium table of the label
     created_at: Mapped[float] = mapped_column(index=True)
     deleted_at: Mapped[float | None]
     image: Mapped[ImageRow] = relationship(back_populates="labels")
+
+
+class ExportRow(Base):
+    """A label version on its way to the PACS, as a segmentation and a report."""
+
+    __tablename__ = "label_exports"
+    __table_args__ = (Index("label_exports_due", "status", "next_at"),)
+
+    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), primary_key=True)
+    status: Mapped[str] = mapped_column(String(16))  # waiting, done, failed, dropped
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float]  # not tried again before
+    problem: Mapped[str] = mapped_column(default="")  # of the last attempt
+    seg_uid: Mapped[str] = mapped_column(String(64), default="")  # SOPInstanceUID
+    sr_uid: Mapped[str] = mapped_column(String(64), default="")  # SOPInstanceUID
+    ended_at: Mapped[float | None]
+
+
+class SegmentationRow(Base):
+    """A DICOM segmentation that somebody stored, and the label it became."""
+
+    __tablename__ = "segmentations"
+
+    sop_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    origin: Mapped[str] = mapped_column(String(16))  # "pacs" or "stow"
+    label_id: Mapped[int | None] = mapped_column(ForeignKey("labels.id"))
+    problem: Mapped[str] = mapped_column(default="")  # why it became none
+    seen_at: Mapped[float]
+
+
+class PacsRow(Base):
+    """How a DICOMweb server was doing when it was last asked."""
+
+    __tablename__ = "pacs"
+
+    url: Mapped[str] = mapped_column(primary_key=True)
+    reached_at: Mapped[float | None]  # last answer
+    failed_at: Mapped[float | None]  # last request without one
+    problem: Mapped[str] = mapped_column(default="")  # of that request
+    synced_at: Mapped[float | None]  # last complete look for new series
 
 
 class ModelVersionRow(Base):

@@ -1,8 +1,10 @@
 """``caclabel settings``: the settings table of the README, made from the class."""
 
 import argparse
+import json
 from pathlib import Path
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from app.settings import PREFIX, Settings
@@ -33,6 +35,8 @@ def table() -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if value is None or value in ("", ()):
-        return ""
+    if not value:
+        return "" if value in (None, "", ()) or isinstance(value, SecretStr) else f"`{value}`"
+    if isinstance(value, dict):
+        return f"`{json.dumps(value)}`"
     return f"`{value.as_posix() if isinstance(value, Path) else value}`"
