@@ -72,6 +72,8 @@ def main(settings: Settings) -> None:
     device = _device(settings.device)
     context = WorkContext(settings, database, FileStore(settings.files), device)
     engine = JobEngine(settings.jobs_database, settings.worker_id, JobBench(context, KINDS))
+    # Before it takes its first job: only workers that were seen alive can be seen dead.
+    give_sign_of_life(context)
     engine.launch()
     logger.info("worker %s runs on %s", settings.worker_id, device)
     with lock:

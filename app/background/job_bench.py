@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from app import jobs
 from app.background.work import StoppedError, Units, Work, WorkContext, next_unit
@@ -99,6 +98,9 @@ class Engine(Protocol):
     def knows(self, job_id: str) -> bool:
         """Tell whether the engine has the job."""
 
+    def taken_by(self, workers: list[str]) -> list[str]:
+        """Return the ids of the jobs that these workers have taken and not ended."""
+
     def take_over(self, jobs: list[JobRow]) -> None:
         """Run here what a dead worker had started."""
 
@@ -134,17 +136,15 @@ def give_sign_of_life(context: WorkContext) -> None:
 
 
 def take_over_from_the_dead(context: WorkContext, engine: Engine) -> None:
-    """Run here what workers without a sign of life had started."""
-    now = context.clock()
+    """Run here what workers without a sign of life had taken, begun or not."""
+    dead_since = context.clock() - _DEAD_AFTER_S
+    with context.database.reading() as session:
+        dead = session.scalars(select(WorkerRow.id).where(WorkerRow.seen_at < dead_since)).all()
+    taken = engine.taken_by([name for name in dead if name != context.settings.worker_id])
     with context.database.writing() as session:
-        orphans = _orphans(session, dead_since=now - _DEAD_AFTER_S)
+        is_orphan = JobRow.id.in_(taken) & JobRow.status.in_(jobs.OPEN)
+        orphans = list(session.scalars(select(JobRow).where(is_orphan)))
         for job in orphans:
             job.worker_id = context.settings.worker_id
     if orphans:
         engine.take_over(orphans)
-
-
-def _orphans(session: Session, *, dead_since: float) -> list[JobRow]:
-    dead = select(WorkerRow.id).where(WorkerRow.seen_at < dead_since)
-    orphaned = select(JobRow).where(JobRow.status == "running", JobRow.worker_id.in_(dead))
-    return list(session.scalars(orphaned))

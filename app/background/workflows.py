@@ -93,12 +93,25 @@ class JobEngine:
         status = DBOS.get_workflow_status(job_id)
         return status is not None and status.status in _IN_PROGRESS
 
+    def taken_by(self, workers: Sequence[str]) -> list[str]:
+        """Return the ids of the jobs that these workers have taken and not ended.
+
+        The engine knows of a job as soon as a worker takes it, before the worker notes in
+        the job's row that it has begun.
+        """
+        if not workers:
+            return []
+        taken = DBOS.list_workflows(
+            status="PENDING", executor_id=list(workers), load_input=False, load_output=False
+        )
+        return [workflow.workflow_id for workflow in taken]
+
     def take_over(self, jobs: Sequence[JobRow]) -> None:
-        """Run jobs here that a dead worker had started, from their last finished unit."""
+        """Run jobs here that a dead worker had taken, from their last finished unit."""
         for job in jobs:
             DBOS.cancel_workflow(job.id)
             DBOS.resume_workflow(job.id, queue_name=_QUEUES[job.kind])
-            logger.warning("took over %s job %s of worker %s", job.kind, job.id, job.worker_id)
+            logger.warning("took over %s job %s of a dead worker", job.kind, job.id)
 
 
 def _job_workflow(runner: JobRunner) -> Callable[[str], None]:

@@ -1,13 +1,20 @@
 """A real worker process with one toy kind of work: it counts, one line a unit.
 
-Run as a module with the data folder as argument; killed and started again by tests.
+Run as a module with the data folder and the name of the worker as arguments; killed and
+started again by tests.
 """
 
 import sys
 import threading
 from pathlib import Path
 
-from app.background.job_bench import JobBench, hand_over, hand_over_forgotten
+from app.background.job_bench import (
+    JobBench,
+    give_sign_of_life,
+    hand_over,
+    hand_over_forgotten,
+    take_over_from_the_dead,
+)
 from app.background.work import Progress, Units, WorkContext
 from app.background.workflows import JobEngine
 from app.settings import load_settings
@@ -33,21 +40,36 @@ def count(context: WorkContext, job: JobRow) -> Units:
     return {"counted": done}
 
 
-def main(data: Path) -> None:
+class GatedBench(JobBench):
+    """Waits at a gate after a job was taken and before it begins, while there is such a gate."""
+
+    def __init__(self, context: WorkContext) -> None:
+        """Know the one kind of work."""
+        super().__init__(context, {"score": count})
+        self._gate = context.settings.data / "gate-before-begin"
+
+    def begin(self, job_id: str) -> bool:
+        """Begin a job once the gate has been opened."""
+        if self._gate.exists():
+            self._gate.open().read()
+        return super().begin(job_id)
+
+
+def main(data: Path, worker_id: str) -> None:
     """Work until killed."""
-    settings = load_settings(data=data)
+    settings = load_settings(data=data, worker_id=worker_id)
     database = Database(settings.database)
     context = WorkContext(settings, database, FileStore(settings.files), "cpu")
-    engine = JobEngine(
-        settings.jobs_database, settings.worker_id, JobBench(context, {"score": count})
-    )
+    engine = JobEngine(settings.jobs_database, settings.worker_id, GatedBench(context))
+    give_sign_of_life(context)
     engine.launch()
     hand_over_forgotten(context, engine)
     pause = threading.Event()
     while True:
         hand_over(context, engine)
+        take_over_from_the_dead(context, engine)
         pause.wait(_POLL_S)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -17,15 +17,15 @@ from app.background.worker_lock import WorkerLock
 from app.errors import ConflictError
 from app.settings import load_settings
 from app.store.database import Database
-from app.store.tables import JobRow, Json
+from app.store.tables import JobRow, Json, WorkerRow
 
 _LONGEST_WAIT_S = 60.0
 _POLL_S = 0.05
 
 
 @contextmanager
-def worker(data: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.app.background.counting_worker", str(data)]
+def worker(data: Path, name: str = "worker-0") -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "tests.app.background.counting_worker", str(data), name]
     with subprocess.Popen(command) as process:
         try:
             yield process
@@ -81,6 +81,37 @@ def test_job_of_a_lost_job_database_is_run_again(database: Database, tmp_path: P
     for file in tmp_path.glob("jobs.sqlite*"):
         file.unlink()
     with worker(tmp_path):
+        assert ended(database, job_id).status == "done"
+
+
+def declare_dead(database: Database, name: str) -> None:
+    with database.writing() as session:
+        session.get_one(WorkerRow, name).seen_at = 0.0
+
+
+def test_job_of_a_dead_worker_goes_on_with_another(database: Database, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    job_id = ask(database, {"units": 6, "waits_at": 3})
+    with worker(tmp_path, "first") as process, (tmp_path / "gate").open("w"):
+        process.kill()
+        process.wait()
+    declare_dead(database, "first")
+    with worker(tmp_path, "second"):
+        job = ended(database, job_id)
+    assert (job.status, job.worker_id) == ("done", "second")
+    assert (tmp_path / f"{job_id}.txt").read_text().split() == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_job_taken_but_not_begun_goes_on_with_another(database: Database, tmp_path: Path) -> None:
+    gate = tmp_path / "gate-before-begin"
+    os.mkfifo(gate)
+    job_id = ask(database, {"units": 2})
+    with worker(tmp_path, "first") as process, gate.open("w"):
+        process.kill()
+        process.wait()
+    gate.unlink()
+    declare_dead(database, "first")
+    with worker(tmp_path, "second"):
         assert ended(database, job_id).status == "done"
 
 
