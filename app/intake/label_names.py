@@ -264,9 +264,9 @@ def coverage(mask: NDArray[np.uint8], offered: Iterable[str] | None) -> Coverage
     Calcium: when the submission names any calcium label, with or without voxels, so an empty
     mask is a patient without calcium. A submission that names nothing covers calcium unless
     it has regions only.
-    Regions: when regions are drawn and every artery has voxels, of its region or its calcium.
-    Every heart has all four, so a region without voxels was left out, and teaching from the
-    others alone would say that there is none.
+    Regions: when the regions of all four arteries are drawn. Every heart has all four, so a
+    region without voxels was left out, and teaching from the others alone would say that
+    there is none. Its calcium is not enough: the rest of the region is then unknown.
 
     Args:
         mask: Canonical values.
@@ -274,10 +274,7 @@ def coverage(mask: NDArray[np.uint8], offered: Iterable[str] | None) -> Coverage
     """
     drawn = set(np.flatnonzero(np.bincount(mask.ravel(), minlength=1)).tolist()) - {0}
     has_regions = not drawn.isdisjoint(REGION_LABELS.values())
-    all_regions = has_regions and all(
-        value in drawn or REGION_LABELS[f"{artery}_region"] in drawn
-        for artery, value in CALCIUM_LABELS.items()
-    )
+    all_regions = drawn.issuperset(REGION_LABELS.values())
     if offered is None:
         has_calcium = not drawn.isdisjoint(CALCIUM_LABELS.values())
         return Coverage(has_calcium or not has_regions, all_regions)

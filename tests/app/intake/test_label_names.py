@@ -215,8 +215,8 @@ class TestCoverage:
             ([0, 2, 6], list(LABELS), True, False),
             ([5, 6, 7], list(LABELS), True, False),
             ([5, 6, 7, 8], list(LABELS), True, True),
-            # Calcium lies in the region of its artery, but is no region by itself.
-            ([5, 2, 7, 8], list(LABELS), True, True),
+            # Calcium lies in the region of its artery, but does not tell the rest of it.
+            ([5, 2, 7, 8], list(LABELS), True, False),
             ([1, 2, 3, 4], list(LABELS), True, False),
             # Regions alone say nothing about calcium.
             ([0, 6], ["LAD_region"], False, False),
