@@ -9,6 +9,9 @@ CacLabelError
 ├── ConflictError            it exists or runs already             (HTTP 409)
 ├── BusyError                a job of this kind is running         (HTTP 429)
 ├── NotReadyError            something must happen first           (HTTP 409)
+├── PacsError                the DICOMweb server did not help      (HTTP 502)
+│   ├── PacsDownError        it cannot be reached, or fails; retry (HTTP 503)
+│   └── PacsRefusedError     it refused; the same again is useless
 └── JobFailedError           background work ended badly           (HTTP 500)
 
 Every message is one sentence without full stop that a person can act on: what was
@@ -50,6 +53,18 @@ class BusyError(CacLabelError):
 
 class NotReadyError(CacLabelError):
     """Something has to happen before this can be answered."""
+
+
+class PacsError(CacLabelError):
+    """The DICOMweb server did not do what was asked."""
+
+
+class PacsDownError(PacsError):
+    """It cannot be reached or failed; the same request may succeed later."""
+
+
+class PacsRefusedError(PacsError):
+    """It refused, or answered something else than DICOMweb; asking again changes nothing."""
 
 
 class JobFailedError(CacLabelError):

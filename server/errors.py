@@ -18,6 +18,8 @@ from app.errors import (
     JobFailedError,
     NotFoundError,
     NotReadyError,
+    PacsDownError,
+    PacsError,
 )
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ _STATUS: Final[Mapping[type[CacLabelError], int]] = {
     ConflictError: 409,
     BusyError: 429,
     NotReadyError: 409,
+    PacsError: 502,
+    PacsDownError: 503,
     JobFailedError: 500,
 }
 """HTTP status of each branch of the error tree."""

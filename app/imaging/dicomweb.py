@@ -1,0 +1,355 @@
+"""A DICOMweb server: searching (QIDO-RS), retrieving (WADO-RS) and storing (STOW-RS).
+
+Nothing it sends is trusted: UIDs are checked before they become part of a path or of an
+address, and a series counts as retrieved only when every instance that it lists has come.
+
+Concurrency: an object belongs to one thread; making one costs nothing.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import pydicom
+import requests
+from dicomweb_client import DICOMwebClient
+from pydicom.datadict import tag_for_keyword
+
+from app.errors import PacsDownError, PacsRefusedError, SettingsError
+from app.imaging.dicomweb_answers import error_of_answer, problem_of_store, value_of
+from app.imaging.parsing import PARSER_ERRORS
+from app.settings import Settings
+
+_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+"""A UID; zeros before a component are out of the standard, frequent, and harmless."""
+
+_UID_LENGTH: Final = 64
+"""Longest UID that DICOM allows."""
+
+_PAGE: Final = 200
+"""Results asked for at once."""
+
+_RETRIEVE_CHUNK_BYTES: Final = 1_000_000
+"""Bytes of an answer that are read at once."""
+
+_STORE_CHUNK_BYTES: Final = 1 << 40
+"""Requests below this are sent in one piece: few servers take a store request in chunks."""
+
+_AS_STORED: Final = (("application/dicom", "*"),)
+"""Instances as the server keeps them: no loss, and nothing for it to convert."""
+
+_SERIES_FIELDS: Final = ("Modality", "NumberOfSeriesRelatedInstances")
+"""What has to be told of a series beside its UIDs."""
+
+
+@dataclass(frozen=True)
+class RemoteSeries:
+    """A series that a DICOMweb server has.
+
+    Attributes:
+        study_uid: StudyInstanceUID, checked.
+        series_uid: SeriesInstanceUID, checked.
+        modality: Modality, or empty.
+        instances: How many instances it has, None where the server does not tell.
+    """
+
+    study_uid: str
+    series_uid: str
+    modality: str
+    instances: int | None
+
+
+@dataclass(frozen=True)
+class _Credentials(requests.auth.AuthBase):
+    """What goes with each request; a redirect to another host loses it."""
+
+    user: str
+    password: str
+    token: str
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # The client names the host without its port, which virtual hosts may refuse.
+        request.headers.pop("Host", None)
+        if self.token:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        elif self.user:
+            basic = requests.auth.HTTPBasicAuth(self.user.encode(), self.password.encode())
+            return basic(request)
+        return request
+
+
+class DicomwebServer:
+    """A DICOMweb server, asked as the settings say.
+
+    Every method raises PacsDownError when the server cannot be reached, does not answer in
+    time or fails, and PacsRefusedError when it refuses or answers something else than
+    DICOMweb. Neither says which patient, series or password the request was about.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        user: str = "",
+        password: str = "",
+        token: str = "",
+        *,
+        timeout_s: float = 30.0,
+        page_size: int = _PAGE,
+    ) -> None:
+        """Prepare to ask; nothing is sent.
+
+        Args:
+            url: DICOMweb root, perhaps with user name and password before the host.
+            user: User name; empty: none.
+            password: Password of the user.
+            token: Bearer token, used instead of user and password.
+            timeout_s: Longest wait for an answer, or for the next part of one.
+            page_size: Results of a search asked for at once.
+        """
+        parts = urlsplit(url)
+        self.url = public_url(url)
+        self._credentials = _Credentials(
+            user or unquote(parts.username or ""),
+            password or unquote(parts.password or ""),
+            token,
+        )
+        self._timeout_s = timeout_s
+        self._page_size = page_size
+
+    def find_series(self, filters: Mapping[str, str]) -> list[RemoteSeries]:
+        """Find all series that match, page by page.
+
+        Args:
+            filters: Wanted value by keyword of the attribute.
+
+        Returns:
+            Each series once, in the order of the server; those with unusable UIDs are left out.
+        """
+        client = self._client()
+
+        def page(offset: int) -> list[dict[str, Any]]:
+            answer: list[dict[str, Any]] = client.search_for_series(
+                limit=self._page_size,
+                offset=offset,
+                fields=_SERIES_FIELDS,
+                search_filters=dict(filters),
+            )
+            return answer
+
+        found = (_remote_series(item) for item in _pages(page, "SeriesInstanceUID"))
+        # A server may not know a filter and answer with everything.
+        modality = filters.get("Modality", "")
+        is_exact = modality.isalnum()
+        return [
+            series
+            for series in found
+            if series and not (is_exact and series.modality not in ("", modality))
+        ]
+
+    def find_instances(self, study_uid: str, series_uid: str) -> list[str]:
+        """Return the SOPInstanceUIDs of a series."""
+        client = self._client()
+        study, series = check_uid(study_uid), check_uid(series_uid)
+
+        def page(offset: int) -> list[dict[str, Any]]:
+            answer: list[dict[str, Any]] = client.search_for_instances(
+                study, series, limit=self._page_size, offset=offset
+            )
+            return answer
+
+        return [
+            check_uid(value_of(item, "SOPInstanceUID")) for item in _pages(page, "SOPInstanceUID")
+        ]
+
+    def retrieve(self, study_uid: str, series_uid: str, folder: Path) -> None:
+        """Write every instance of a series into a folder, one file each, named by numbers.
+
+        Args:
+            study_uid: StudyInstanceUID.
+            series_uid: SeriesInstanceUID.
+            folder: Empty folder; holds part of the series when this raises.
+        """
+        missing = set(self.find_instances(study_uid, series_uid))
+        count = len(missing)
+        for number, (sop_uid, content) in enumerate(
+            self._instances(study_uid, series_uid), start=1
+        ):
+            missing.discard(sop_uid)
+            (folder / f"{number:05d}.dcm").write_bytes(content)
+        if missing:
+            raise PacsDownError(
+                f"the DICOMweb server sent {count - len(missing)} of {count} instances of a series"
+            )
+
+    def retrieve_instance(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
+        """Return one instance as a DICOM file."""
+        with _answering():
+            instance = self._client().retrieve_instance(
+                check_uid(study_uid), check_uid(series_uid), check_uid(sop_uid), _AS_STORED
+            )
+            if str(instance.SOPInstanceUID) != sop_uid:
+                raise PacsRefusedError("the DICOMweb server sent another instance than asked for")
+            return _file_of(instance)
+
+    def store(self, instances: Sequence[bytes]) -> None:
+        """Store DICOM files; storing one again changes nothing.
+
+        Raises:
+            PacsDownError: If the server cannot be reached or fails; retry.
+            PacsRefusedError: If it did not store every one of them, whatever its status was.
+        """
+        answers: list[requests.Response] = []
+        client = self._client(chunk_bytes=_STORE_CHUNK_BYTES, on_answer=answers.append)
+        with _answering():
+            datasets = [pydicom.dcmread(BytesIO(content)) for content in instances]
+            sop_uids = [str(dataset.SOPInstanceUID) for dataset in datasets]
+            client.store_instances(datasets)
+        problem = problem_of_store(answers[-1], sop_uids)
+        if problem:
+            raise PacsRefusedError(problem)
+
+    def _instances(self, study_uid: str, series_uid: str) -> Iterator[tuple[str, bytes]]:
+        """Yield SOPInstanceUID and file of each instance of a series as it comes."""
+        with _answering():
+            instances = self._client().iter_series(
+                check_uid(study_uid), check_uid(series_uid), media_types=_AS_STORED
+            )
+        while True:
+            with _answering():
+                instance = next(instances, None)
+                if instance is None:
+                    return
+                if str(instance.SeriesInstanceUID) != series_uid:
+                    raise PacsRefusedError("the DICOMweb server sent another series than asked for")
+                sent = str(instance.SOPInstanceUID), _file_of(instance)
+            yield sent
+
+    def _client(
+        self,
+        *,
+        chunk_bytes: int = _RETRIEVE_CHUNK_BYTES,
+        on_answer: Callable[[requests.Response], object] | None = None,
+    ) -> DICOMwebClient:
+        session = requests.Session()
+        session.auth = self._credentials
+        session.headers["Accept"] = "application/dicom+json"
+        if on_answer is not None:
+            session.hooks["response"].append(lambda answer, **_: on_answer(answer) and None)
+        client = DICOMwebClient(
+            self.url,
+            session,
+            chunk_size=chunk_bytes,
+            timeout=self._timeout_s,
+            permissive_uid=True,
+        )
+        # Whoever asks decides when to ask again; the pauses of the client take minutes.
+        client.set_http_retry_params(retry=False)
+        return client
+
+
+def dicomweb_server(settings: Settings) -> DicomwebServer:
+    """Return the DICOMweb server of the settings.
+
+    Raises:
+        SettingsError: If the settings name none, or filter by something that DICOM does not know.
+    """
+    if settings.pacs_url is None:
+        raise SettingsError("the studies are no DICOMweb server")
+    for name in settings.pacs_filter:
+        if tag_for_keyword(name) is None:
+            raise SettingsError(f"setting pacs_filter: {name[:64]!r} is no DICOM attribute")
+    return DicomwebServer(
+        settings.pacs_url,
+        settings.pacs_user,
+        settings.pacs_password.get_secret_value(),
+        settings.pacs_token.get_secret_value(),
+        timeout_s=settings.pacs_timeout_s,
+    )
+
+
+def public_url(url: str) -> str:
+    """Return an address without the user name and password that it may hold."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host).geturl().rstrip("/")
+
+
+def check_uid(uid: str) -> str:
+    """Return a UID unchanged.
+
+    Raises:
+        PacsRefusedError: If it is none, so that it can never be part of a path.
+    """
+    if not _is_uid(uid):
+        raise PacsRefusedError("the DICOMweb server named something that is no DICOM UID")
+    return uid
+
+
+def _is_uid(uid: str) -> bool:
+    return len(uid) <= _UID_LENGTH and _UID.fullmatch(uid) is not None
+
+
+def _pages(page: Callable[[int], list[dict[str, Any]]], keyword: str) -> Iterator[dict[str, Any]]:
+    """Yield results, page by page, each once by the UID under ``keyword``.
+
+    A short page need not be the last one, and a server may ignore limit and offset: what
+    ends the search is a page without anything new.
+    """
+    known: set[str] = set()
+    offset = 0
+    while True:
+        with _answering():
+            items = page(offset)
+            fresh = {value_of(item, keyword): item for item in items}
+        fresh = {uid: item for uid, item in fresh.items() if uid not in known}
+        if not fresh:
+            return
+        known |= fresh.keys()
+        offset += len(items)
+        yield from fresh.values()
+
+
+def _file_of(instance: pydicom.Dataset) -> bytes:
+    buffer = BytesIO()
+    instance.save_as(buffer)
+    return buffer.getvalue()
+
+
+def _remote_series(item: Mapping[str, Any]) -> RemoteSeries | None:
+    study_uid, series_uid = value_of(item, "StudyInstanceUID"), value_of(item, "SeriesInstanceUID")
+    count = value_of(item, "NumberOfSeriesRelatedInstances")
+    if not (_is_uid(study_uid) and _is_uid(series_uid)):
+        return None
+    return RemoteSeries(
+        study_uid,
+        series_uid,
+        value_of(item, "Modality"),
+        int(count) if count.isdecimal() else None,
+    )
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn whatever asking a server can raise into one of two errors."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except requests.HTTPError as error:
+        raise error_of_answer(error.response) from None
+    except requests.exceptions.InvalidJSONError:
+        raise PacsRefusedError("the DICOMweb server answered something else than JSON") from None
+    except requests.exceptions.SSLError:
+        raise PacsDownError("the certificate of the DICOMweb server is not trusted") from None
+    except requests.Timeout:
+        raise PacsDownError("the DICOMweb server did not answer in time") from None
+    except requests.RequestException:
+        raise PacsDownError("the DICOMweb server cannot be reached") from None
+    except PARSER_ERRORS:
+        raise PacsRefusedError("the DICOMweb server answered what cannot be read") from None
