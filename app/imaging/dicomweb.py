@@ -197,6 +197,27 @@ class DicomwebServer:
                 raise PacsRefusedError("the DICOMweb server sent another instance than asked for")
             return _file_of(instance)
 
+    def open(self, path: str, query: str, headers: Mapping[str, str]) -> requests.Response:
+        """Ask as a viewer did, and leave the answer to be read and closed.
+
+        Args:
+            path: Checked path below the root.
+            query: Query of the request, still encoded; may be empty.
+            headers: Headers to send along.
+
+        Returns:
+            The answer, whatever its status; a redirect is not followed.
+        """
+        with _answering():
+            return requests.get(
+                f"{self.url}/{path}?{query}".rstrip("?"),
+                auth=self._credentials,
+                headers={"Accept-Encoding": "identity", **headers},
+                timeout=self._timeout_s,
+                stream=True,
+                allow_redirects=False,
+            )
+
     def store(self, instances: Sequence[bytes]) -> None:
         """Store DICOM files; storing one again changes nothing.
 
