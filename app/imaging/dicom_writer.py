@@ -1,6 +1,5 @@
 """Volumes as DICOM series: one CT Image Storage instance per slice, explicit VR little endian."""
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -10,14 +9,9 @@ from numpy.typing import NDArray
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
+from app.imaging.uids import derived_uid
 from app.imaging.volume import Grid, Identifiers, Volume
 from app.imaging.volume_hash import content_hash
-
-_UUID_ROOT: Final = "2.25."
-"""Root of UIDs made from 128-bit numbers, free for everybody (PS3.5 B.2)."""
-
-_UUID_BYTES: Final = 16
-"""Length of such a number."""
 
 _IMPLEMENTATION_UID: Final = UID("2.25.150211230402876521932674102903316284217")
 """Names this writer in the file meta information."""
@@ -107,9 +101,9 @@ def _series(volume: Volume, slope: float, intercept_hu: float) -> pydicom.Datase
 
 def _add_identifiers(dataset: pydicom.Dataset, known: Identifiers, seed: str) -> None:
     dataset.SOPClassUID = CTImageStorage
-    dataset.StudyInstanceUID = known.study_uid or _uid(seed, "study")
-    dataset.SeriesInstanceUID = known.series_uid or _uid(seed, "series")
-    dataset.FrameOfReferenceUID = _uid(dataset.SeriesInstanceUID, "frame")
+    dataset.StudyInstanceUID = known.study_uid or derived_uid(seed, "study")
+    dataset.SeriesInstanceUID = known.series_uid or derived_uid(seed, "series")
+    dataset.FrameOfReferenceUID = derived_uid(dataset.SeriesInstanceUID, "frame")
     dataset.PatientID = known.patient_id
     dataset.StudyDate = known.study_date
     dataset.StudyTime = known.study_time
@@ -132,7 +126,7 @@ def _add_geometry(dataset: pydicom.Dataset, grid: Grid) -> None:
 def _instance(series: pydicom.Dataset, grid: Grid, index: int, number: int) -> pydicom.FileDataset:
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = _uid(series.SeriesInstanceUID, str(index))
+    meta.MediaStorageSOPInstanceUID = derived_uid(series.SeriesInstanceUID, str(index))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = _IMPLEMENTATION_UID
     dataset = pydicom.FileDataset("", series, preamble=b"\0" * 128, file_meta=meta)
@@ -141,11 +135,6 @@ def _instance(series: pydicom.Dataset, grid: Grid, index: int, number: int) -> p
     position = grid.affine[:3, 3] + grid.affine[:3, 2] * index
     dataset.ImagePositionPatient = [_decimal(float(coordinate)) for coordinate in position]
     return dataset
-
-
-def _uid(*parts: str) -> UID:
-    digest = hashlib.sha256("\0".join(parts).encode()).digest()
-    return UID(_UUID_ROOT + str(int.from_bytes(digest[:_UUID_BYTES], "big")))
 
 
 def _decimal(value: float) -> DSfloat:
