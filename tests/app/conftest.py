@@ -22,8 +22,8 @@ class Deployment:
 
     @property
     def studies(self) -> Path:
-        assert self.settings.studies is not None
-        return self.settings.studies
+        assert self.settings.studies_folder is not None
+        return self.settings.studies_folder
 
 
 @pytest.fixture(scope="session")
