@@ -16,7 +16,7 @@ import pydicom
 from pydicom.sr.coding import Code
 
 from app.errors import ImagingError
-from app.imaging.dicom_header import SliceHeader, read_instance
+from app.imaging.dicom_header import SliceHeader, quiet_pydicom, read_instance
 from app.imaging.dicom_series import order_slices
 from app.imaging.parsing import PARSER_ERRORS
 from app.imaging.uids import derived_uid
@@ -103,11 +103,12 @@ def read_sources(files: Sequence[Path]) -> list[pydicom.Dataset]:
         if instance.slice is None:
             raise ImagingError(instance.problem or "the DICOM header cannot be read")
         slices.append(instance.slice)
-    try:
-        ordered = [header.path for header in order_slices(slices)]
-        return [pydicom.dcmread(path, stop_before_pixels=True) for path in ordered]
-    except PARSER_ERRORS as error:
-        raise ImagingError("the DICOM header cannot be read") from error
+    ordered = [header.path for header in order_slices(slices)]
+    with quiet_pydicom():
+        try:
+            return [pydicom.dcmread(path, stop_before_pixels=True) for path in ordered]
+        except PARSER_ERRORS as error:
+            raise ImagingError("the DICOM header cannot be read") from error
 
 
 def equipment() -> dict[str, str]:

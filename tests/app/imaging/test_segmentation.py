@@ -1,7 +1,5 @@
 """Labels to DICOM segmentations and back."""
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +29,7 @@ from tests.app.imaging.segmentations import (
     foreign_segmentation,
     reorder_frames,
 )
+from tests.app.imaging.validator import problems
 from tests.factories import AXIAL_ORIENTATIONS, edit_dicom, make_grid, make_labels, make_volume
 from tests.factories import write_dicom as write
 from tests.real_data import real_data
@@ -57,17 +56,6 @@ def content(files: list[Path], label: NDArray[np.uint8]) -> bytes:
 
 def parsed(content: bytes) -> pydicom.Dataset:
     return pydicom.dcmread(BytesIO(content))
-
-
-def problems(content: bytes, folder: Path) -> list[str]:
-    """Return what a validator of another maker calls an error."""
-    program = shutil.which("dciodvfy")
-    if program is None:
-        pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
-    (folder / "checked.dcm").write_bytes(content)
-    command = [program, "-new", "checked.dcm"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
 
 
 class TestRoundTrip:
