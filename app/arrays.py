@@ -13,6 +13,7 @@ from app.imaging.labelmap import read_label_map
 from app.imaging.orientation import to_axial
 from app.imaging.volume import Grid, Volume
 from app.settings import Settings
+from app.store.cache import mark_used
 from app.store.files import FileStore, write_durably
 from app.store.tables import ImageRow
 
@@ -56,7 +57,7 @@ def axial_image(volume: Volume) -> AxialImage:
 def load_image(settings: Settings, files: FileStore, row: ImageRow) -> AxialImage:
     """Return an image of the pool, decoding and checking its files only the first time."""
     path = settings.cache / "arrays" / f"{row.content_sha256}.npy"
-    if not path.exists():
+    if not mark_used(path):
         image = axial_image(images.open_volume(settings, files, row))
         write_durably(path, _npy(image.hu))
     hu = np.load(path, mmap_mode="r")

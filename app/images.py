@@ -23,6 +23,7 @@ from app.intake.identifiers import IMAGE_EXTENSIONS, check_name, safe_id, split_
 from app.intake.image_rows import CONVERTED_EXTENSION, Origin, grid_of
 from app.intake.pool import FINAL_TAG, get_image, labeled_ids
 from app.settings import Settings
+from app.store.cache import mark_used
 from app.store.database import Database
 from app.store.files import FileStore, file_sha256
 from app.store.tables import ImageRow, Json, LeaseRow, QuarantineRow
@@ -232,7 +233,7 @@ def image_file(settings: Settings, files: FileStore, row: ImageRow) -> Path:
         _check_unchanged(settings, row, path)
         return path
     path = settings.cache / "images" / f"{row.content_sha256}{CONVERTED_EXTENSION}"
-    if not path.exists():
+    if not mark_used(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{secrets.token_hex(8)}{CONVERTED_EXTENSION}")
         try:
@@ -240,6 +241,7 @@ def image_file(settings: Settings, files: FileStore, row: ImageRow) -> Path:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+        row.file_sha256 = file_sha256(path)
     if not row.file_sha256:
         row.file_sha256 = file_sha256(path)
     return path

@@ -9,13 +9,13 @@ import uuid
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import NotFoundError
 from app.store.tables import JobRow, Json
 
-JobKind = Literal["scan", "train", "score", "predict", "batch", "evaluate"]
+JobKind = Literal["scan", "train", "score", "predict", "batch", "evaluate", "sync", "prefetch"]
 
 EndStatus = Literal["done", "failed", "canceled"]
 
@@ -76,6 +76,14 @@ def history(session: Session, kind: JobKind, limit: int = 100) -> Sequence[JobRo
     """Return the last jobs of a kind, newest first."""
     newest = select(JobRow).where(JobRow.kind == kind).order_by(JobRow.created_at.desc())
     return session.scalars(newest.limit(limit)).all()
+
+
+def forget_ended(session: Session, kind: JobKind, *, keep: int) -> list[str]:
+    """Delete the rows of ended jobs of a kind but the newest ``keep``; returns their ids."""
+    ended = select(JobRow.id).where(JobRow.kind == kind, JobRow.status.not_in(OPEN))
+    old = session.scalars(ended.order_by(JobRow.created_at.desc()).offset(keep)).all()
+    session.execute(delete(JobRow).where(JobRow.id.in_(old)))
+    return list(old)
 
 
 def cancel(session: Session, job_id: str, *, now: float) -> JobRow:

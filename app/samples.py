@@ -5,7 +5,7 @@ holds. SQLite has one writer at a time, so a choice is never taken away; elsewhe
 of a race chooses again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from app.intake.pool import labeled_ids
 from app.intake.pool_mirror import Pool, fresh_pool, shared_pool
 from app.settings import Settings
 from app.store.tables import ImageRow, LabelRow, LeaseRow
-from strategies.registry import get_strategy, strategy_names
+from strategies.registry import DEFAULT_STRATEGY, get_strategy, strategy_names
 from strategies.selection import select_top
 
 _SECONDS_PER_MINUTE = 60.0
@@ -96,6 +96,37 @@ def assign_next(
     return None
 
 
+def upcoming(
+    session: Session, *, count: int, settings: Settings, now: float, strategy: str | None = None
+) -> list[str]:
+    """Tell which images would be assigned next, one after the other; nothing is leased.
+
+    Args:
+        session: Session to read with.
+        count: How many to tell.
+        settings: Settings of the deployment.
+        now: Time of the request.
+        strategy: Name of the strategy that ranks; None: the one that was asked for last.
+
+    Returns:
+        Ids of images, the next one first; fewer when less is left to label.
+    """
+    used = select(LeaseRow.strategy).order_by(LeaseRow.id.desc()).limit(1)
+    name = strategy or session.scalars(used).first() or DEFAULT_STRATEGY
+    is_held = LeaseRow.released_at.is_(None) & (LeaseRow.expires_at > now)
+    taken = set(session.scalars(select(LeaseRow.image_id).where(is_held)))
+    leases, chosen = _leases_so_far(session), list[str]()
+    for number in range(leases, leases + count):
+        rng = np.random.default_rng([settings.seed, number])
+        pool = shared_pool(session, taken | set(chosen), ())
+        free = (_free_image(session, image_id) for image_id in _ranked(pool, name, rng))
+        best = next((image for image in free if image is not None), None)
+        if best is None:
+            break
+        chosen.append(best.id)
+    return chosen
+
+
 def release(session: Session, image_id: str, outcome: str, *, now: float) -> bool:
     """End the open lease of an image; False when it has none."""
     open_lease = select(LeaseRow).where(
@@ -151,6 +182,14 @@ def _lease_best(
         if image is not None and _try_lease(session, image, lease):
             return Sample(image, float(utilities[candidate]), lease)
     return None
+
+
+def _ranked(pool: Pool, strategy: str, rng: np.random.Generator) -> Iterator[str]:
+    """Return the ids of the best candidates as ``_lease_best`` tries them."""
+    if not len(pool.candidates):
+        return iter(())
+    utilities = get_strategy(strategy)(pool.candidates, rng)
+    return map(pool.image_id, _best(utilities, rng).tolist())
 
 
 def _best(utilities: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

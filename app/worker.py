@@ -28,6 +28,7 @@ from app.background.job_bench import (
 from app.background.work import Work, WorkContext
 from app.background.worker_lock import WorkerLock
 from app.background.workflows import JobEngine
+from app.pacs import prefetch, sync
 from app.prediction_keys import discard_stale
 from app.settings import Settings
 from app.store.database import Database
@@ -42,6 +43,8 @@ KINDS: Final[Mapping[str, Work]] = {
     "predict": predictions.predict_one,
     "batch": predictions.predict_batch,
     "evaluate": evaluation.evaluate_labels,
+    "sync": sync.sync,
+    "prefetch": prefetch.prefetch,
 }
 """The work behind each kind of job."""
 
@@ -50,6 +53,9 @@ _POLL_S = 0.1
 
 _HEARTBEAT_S = 5.0
 """Pause between two signs of life."""
+
+_LOOK_S = 2.0
+"""Pause between two looks whether the DICOMweb server or the next samples want something."""
 
 _NICENESS = 10
 """The web process must answer while the worker keeps every core busy."""
@@ -82,7 +88,7 @@ def main(settings: Settings) -> None:
 
 def _run(context: WorkContext, engine: JobEngine) -> None:
     hand_over_forgotten(context, engine)
-    last_sign = last_scan = -math.inf
+    last_sign = last_scan = last_look = -math.inf
     while True:
         hand_over(context, engine)
         if time.monotonic() - last_sign >= _HEARTBEAT_S:
@@ -90,6 +96,10 @@ def _run(context: WorkContext, engine: JobEngine) -> None:
             give_sign_of_life(context)
             hand_over_forgotten(context, engine)
             take_over_from_the_dead(context, engine)
+        if time.monotonic() - last_look >= _LOOK_S:
+            last_look = time.monotonic()
+            engine.forget(sync.request_sync_if_due(context))
+            engine.forget(prefetch.request_prefetch_if_needed(context))
         if time.monotonic() - last_scan >= context.settings.scan_seconds:
             last_scan = time.monotonic()
             studies.request_scan_if_changed(context)

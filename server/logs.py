@@ -40,8 +40,9 @@ def write_to_file(settings: Settings) -> None:
         logging.handlers.WatchedFileHandler(path),
         logging.StreamHandler(),
     ]
-    # It tells every plug-in and every look at the schema.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # They tell every plug-in, every look at the schema, every request to a DICOMweb server.
+    for chatty in ("alembic", "dicomweb_client"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
 
 

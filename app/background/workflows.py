@@ -32,6 +32,8 @@ _QUEUES: Final = {
     "batch": "score",
     "evaluate": "score",
     "predict": "predict",
+    "sync": "sync",
+    "prefetch": "prefetch",
 }
 """Queue by kind of job; each runs one job at a time on a worker."""
 
@@ -105,6 +107,11 @@ class JobEngine:
             status="PENDING", executor_id=list(workers), load_input=False, load_output=False
         )
         return [workflow.workflow_id for workflow in taken]
+
+    def forget(self, job_ids: Sequence[str]) -> None:
+        """Delete what is kept of ended jobs."""
+        if job_ids:
+            DBOS.delete_workflows(list(job_ids))
 
     def take_over(self, jobs: Sequence[JobRow]) -> None:
         """Run jobs here that a dead worker had taken, from their last finished unit."""

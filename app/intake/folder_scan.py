@@ -21,10 +21,11 @@ from app.imaging.volume_hash import content_hash
 from app.intake import image_rows, monailabel_folder
 from app.intake.identifiers import IMAGE_EXTENSIONS, distinct_id, safe_id, split_extension
 from app.intake.image_rows import Origin
+from app.intake.row_changes import reattach, replace
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore, file_sha256
-from app.store.tables import ImageRow, LabelRow, PredictionRow, QuarantineRow
+from app.store.tables import ImageRow, QuarantineRow
 
 logger = logging.getLogger(__name__)
 
@@ -180,9 +181,13 @@ def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> 
         known = scan.images.get((path, series_uid))
         before = session.get(ImageRow, known.id) if known else _lost_twin(session, content)
         if before is not None and before.content_sha256 == content:
-            _reattach(session, before, volume, origin)
+            reattach(session, before, volume, origin)
         elif before is not None:
-            _replace(session, before, volume, origin, scan.now())
+            refusal = (
+                f"the file changed after image {before.id} was labeled; "
+                "put it back, or add it under another name"
+            )
+            replace(session, before, volume, origin, refusal=refusal, now=scan.now())
         else:
             stem, _ = split_extension(finding.path.name, IMAGE_EXTENSIONS)
             image_id = _free_id(session, finding.series_uid or stem, path, content)
@@ -204,34 +209,6 @@ def _lost_twin(session: Session, content: str) -> ImageRow | None:
     )
     by_worth = wanted.order_by(ImageRow.removed_at.is_not(None), ImageRow.id)
     return session.scalars(by_worth.limit(1)).first()
-
-
-def _reattach(session: Session, row: ImageRow, volume: Volume, origin: Origin) -> None:
-    """Take over where the same voxels lie now, and what the headers say by now.
-
-    Another tube voltage means another threshold: what was predicted with the old one goes, and
-    the end of the scan asks for scores of every image that has none.
-    """
-    if row.kvp != volume.kvp:
-        session.execute(delete(PredictionRow).where(PredictionRow.image_id == row.id))
-    for column, value in image_rows.header_facts(volume, row.content_sha256).items():
-        setattr(row, column, value)
-    row.path, row.kind, row.signature = origin.path, origin.kind, origin.signature
-    row.name, row.file_sha256 = f"{row.id}{origin.extension}", origin.file_sha256
-    if row.removed_at is None:
-        row.missing_since = None
-
-
-def _replace(session: Session, row: ImageRow, volume: Volume, origin: Origin, now: float) -> None:
-    """Take over a changed file, unless somebody has labeled what it showed before."""
-    if session.scalars(select(LabelRow.id).where(LabelRow.image_id == row.id).limit(1)).first():
-        raise ImagingError(
-            f"the file changed after image {row.id} was labeled; "
-            "put it back, or add it under another name"
-        )
-    session.execute(delete(PredictionRow).where(PredictionRow.image_id == row.id))
-    session.merge(image_rows.image_row(row.id, volume, origin, row.info, now=row.registered_at))
-    logger.info("image %s has new content since %.0f", row.id, now)
 
 
 def _free_id(session: Session, stem: str, path: str, content: str) -> str:

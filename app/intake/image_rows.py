@@ -13,6 +13,7 @@ from app.imaging.scan import Finding, find_images, read_finding
 from app.imaging.volume import Grid, Volume
 from app.imaging.volume_file import ImageKind, file_kind, read_volume_file
 from app.imaging.volume_hash import content_hash
+from app.pacs import retrieval
 from app.settings import Settings
 from app.store.files import FileStore, write_durably
 from app.store.tables import ImageRow, Json
@@ -26,9 +27,10 @@ class Origin:
     """Where a volume came from.
 
     Attributes:
-        source: ``studies`` or ``upload``.
+        source: ``studies``, ``upload`` or ``dicomweb``.
         kind: Format.
-        path: Relative to the studies folder; SHA-256 in the file store for uploads.
+        path: Relative to the studies folder; SHA-256 in the file store for uploads; study and
+            series, with a slash between them, on a DICOMweb server.
         signature: Changes whenever a file of the image changes.
         extension: Ending of the file that clients get.
         file_sha256: SHA-256 of that file; empty while it has not been made.
@@ -142,15 +144,16 @@ def read_row(settings: Settings, files: FileStore, row: ImageRow) -> Volume:
         NotFoundError: If its files are gone.
         ImagingError: If they cannot be trusted, or show something else than at registration:
             labels made on the first content must never meet another.
+        PacsError: If they have to be retrieved and the DICOMweb server does not give them.
     """
-    volume = read_volume_file(row_file(settings, files, row)) if row.kind != "dicom" else None
-    volume = volume or read_finding(row_finding(settings, row))
-    if content_hash(volume) != row.content_sha256:
-        raise ImagingError(
-            f"the files of image {row.id} changed since it was registered; "
-            "put them back, or add the new ones under another name"
-        )
-    return volume
+    try:
+        return _read_unchanged(settings, files, row)
+    except ImagingError:
+        if row.source != retrieval.SOURCE:
+            raise
+    # The copy in the cache may be damaged or old; what the server has decides.
+    retrieval.discard(settings, row.series_uid)
+    return _read_unchanged(settings, files, row)
 
 
 def row_file(settings: Settings, files: FileStore, row: ImageRow) -> Path:
@@ -172,7 +175,11 @@ def row_finding(settings: Settings, row: ImageRow) -> Finding:
 
     Raises:
         NotFoundError: If they are gone.
+        PacsError: If they have to be retrieved and the DICOMweb server does not give them.
     """
+    if row.source == retrieval.SOURCE:
+        paths = retrieval.local_files(settings, row)
+        return Finding(paths[0].parent, paths, "dicom", row.series_uid)
     root = studies_folder(settings)
     noted = _files_path(settings, row.signature)
     if noted.exists():
@@ -203,6 +210,21 @@ def served_extension(finding: Finding) -> str:
     if finding.kind == "dicom" or name.endswith((".nhdr", ".mhd")):
         return CONVERTED_EXTENSION
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def _read_unchanged(settings: Settings, files: FileStore, row: ImageRow) -> Volume:
+    volume = read_volume_file(row_file(settings, files, row)) if row.kind != "dicom" else None
+    volume = volume or read_finding(row_finding(settings, row))
+    if content_hash(volume) == row.content_sha256:
+        return volume
+    if row.source == retrieval.SOURCE:
+        raise ImagingError(
+            f"the series of image {row.id} changed on the DICOMweb server since it was registered"
+        )
+    raise ImagingError(
+        f"the files of image {row.id} changed since it was registered; "
+        "put them back, or add the new ones under another name"
+    )
 
 
 def _files_path(settings: Settings, signature: str) -> Path:

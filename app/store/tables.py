@@ -36,9 +36,9 @@ class ImageRow(Base):
     )
 
     id: Mapped[str] = mapped_column(String(128), primary_key=True)
-    source: Mapped[str] = mapped_column(String(16))  # "studies" or "upload"
+    source: Mapped[str] = mapped_column(String(16))  # "studies", "upload" or "dicomweb"
     kind: Mapped[str] = mapped_column(String(16))  # "dicom", "nifti", "nrrd", "metaimage"
-    path: Mapped[str]  # relative to the studies folder; name in the file store for uploads
+    path: Mapped[str]  # in the studies folder, the file store or on the DICOMweb server
     name: Mapped[str]  # file name a client gets, unique, with a loadable extension
     signature: Mapped[str] = mapped_column(String(64))  # of the files' names, sizes and times
     content_sha256: Mapped[str] = mapped_column(String(64), index=True)
@@ -132,8 +132,8 @@ class PacsRow(Base):
 
     url: Mapped[str] = mapped_column(primary_key=True)
     reached_at: Mapped[float | None]  # last answer
-    failed_at: Mapped[float | None]  # last request without one
-    problem: Mapped[str] = mapped_column(default="")  # of that request
+    failed_at: Mapped[float | None]  # first request without one since then
+    problem: Mapped[str] = mapped_column(default="")  # of the last request without one
     synced_at: Mapped[float | None]  # last complete look for new series
 
 

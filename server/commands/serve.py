@@ -11,6 +11,7 @@ import uvicorn
 
 from app import images
 from app.errors import ConflictError
+from app.imaging.dicomweb import dicomweb_server, public_url
 from app.settings import Settings
 from server import logs
 from server.command_settings import add_data_arguments, settings_of
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until the process is asked to stop."""
     settings = settings_of(arguments)
+    if settings.pacs_url is not None:
+        dicomweb_server(settings)  # A filter that cannot work is told now.
     with _listen(settings) as listener:
         logs.put_aside_if_large(settings)
         logs.write_to_file(settings)
@@ -84,7 +87,9 @@ def _greeting(settings: Settings) -> str:
     # People cannot connect to "every address"; they can to the name of this machine.
     host = socket.gethostname() if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
     place = f"[{host}]" if ":" in host else host
-    studies = settings.studies or "no studies folder, uploads only"
+    studies: object = settings.studies_folder or "no studies folder, uploads only"
+    if settings.pacs_url is not None:
+        studies = f"the series of {public_url(settings.pacs_url)}"
     return "\n".join(
         (
             f"caclabel {version('caclabel')} serves {studies}",

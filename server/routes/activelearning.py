@@ -31,4 +31,4 @@ def next_sample(
         sample = samples.assign_next(
             session, strategy=strategy, client_id=client, options=given, settings=settings, now=now
         )
-    return offer(sample) if sample else {}
+    return offer(sample, settings) if sample else {}

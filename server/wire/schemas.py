@@ -138,12 +138,26 @@ class WorkerOut(Answer):
     seen_at: float
 
 
+class PacsOut(Answer):
+    """The DICOMweb server as it was found last."""
+
+    url: str
+    is_reachable: bool
+    reached_at: float | None = None
+    failed_at: float | None = Field(None, description="When it began not to answer")
+    problem: str
+    synced_at: float | None = Field(None, description="When all its series were looked at last")
+    exports_waiting: int
+    exports_failed: int
+
+
 class HealthOut(Answer):
     """Whether the parts of the server are up."""
 
     status: str
     version: str
     workers: list[WorkerOut]
+    pacs: PacsOut | None = None
 
 
 class AuthOut(Answer):
