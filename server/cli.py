@@ -2,12 +2,13 @@
 
 Only the chosen command is imported, so that ``--help`` and ``--version`` answer at once. A
 command is a module of `server.commands` with ``DESCRIPTION``, ``add_arguments(parser)`` and
-``run(arguments) -> int``.
+``run(arguments) -> int``; one that Python has a keyword for ends in an underscore.
 """
 
 import argparse
 import ast
 import importlib
+import keyword
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if argv is None else list(argv)
     chosen = next((word for word in given if not word.startswith("-")), None)
-    command = _load(chosen) if chosen in _command_names() else None
+    command = _load(chosen) if chosen and chosen in _command_names() else None
     arguments = _parser(chosen, command).parse_args(given)
     if command is None:
         raise AssertionError("the parser accepted a command that does not exist")
@@ -76,17 +77,23 @@ def _parser(chosen: str | None, command: Command | None) -> argparse.ArgumentPar
 
 def _command_names() -> tuple[str, ...]:
     """List the modules of `server.commands` without importing them."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(commands.__path__)))
+    modules = pkgutil.iter_modules(commands.__path__)
+    return tuple(sorted(module.name.removesuffix("_") for module in modules))
 
 
-def _load(name: str | None) -> Command:
+def _load(name: str) -> Command:
     """Import the module of a command."""
-    return cast("Command", importlib.import_module(f"{commands.__name__}.{name}"))
+    module = importlib.import_module(f"{commands.__name__}.{_module_name(name)}")
+    return cast("Command", module)
+
+
+def _module_name(name: str) -> str:
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _description(name: str) -> str:
     """Read the description of a command from its source, which costs no import."""
-    source = Path(commands.__path__[0], f"{name}.py")
+    source = Path(commands.__path__[0], f"{_module_name(name)}.py")
     for statement in ast.parse(source.read_text(encoding="utf-8")).body:
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         targets += [statement.target] if isinstance(statement, ast.AnnAssign) else []

@@ -55,8 +55,15 @@ class ImportReport:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """One label file: its path in the folder, and what the index says about it."""
+class FoundLabel:
+    """One label file.
+
+    Attributes:
+        path: The file.
+        stem: Its name without ending, which is that of its image.
+        tag: Tag, the name of its folder.
+        info: What the index says about it.
+    """
 
     path: Path
     stem: str
@@ -75,19 +82,18 @@ def import_labels(
     report = ImportReport()
     if not (root / LABELS_FOLDER).is_dir():
         return report
-    index = _read_index(root)
+    index = read_index(root)
     if index is None:
         _report(database, report, root / INDEX_NAME, root, "the index cannot be read", now())
     images = _images(database)
     known = _known_labels(database)
-    for found in _label_files(root, index or {}):
+    for found in label_files(root, index or {}):
         image_id = images.get(found.stem)
         if image_id is None:
             _report(database, report, found.path, root, "the label has no image", now())
         elif (image_id, found.tag) not in known:
             try:
-                _import(database, files, image_id, found, now())
-                report.imported += 1
+                report.imported += import_label(database, files, image_id, found, now=now())
             except InvalidInputError as error:
                 _report(database, report, found.path, root, str(error), now())
     if report.imported:
@@ -95,7 +101,7 @@ def import_labels(
     return report
 
 
-def _read_index(root: Path) -> Mapping[str, Json] | None:
+def read_index(root: Path) -> Mapping[str, Json] | None:
     """Return what the index says of each image: nothing when there is none, None when broken."""
     path = root / INDEX_NAME
     if not path.exists():
@@ -109,14 +115,15 @@ def _read_index(root: Path) -> Mapping[str, Json] | None:
     return objects if isinstance(objects, dict) else None
 
 
-def _label_files(root: Path, index: Mapping[str, Json]) -> Iterator[_Found]:
+def label_files(root: Path, index: Mapping[str, Json]) -> Iterator[FoundLabel]:
+    """Yield the label files below ``root/labels``, a folder for each tag."""
     for folder in sorted((root / LABELS_FOLDER).iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):
             continue
         for path in sorted(folder.iterdir()):
             stem, extension = split_extension(path.name, LABEL_EXTENSIONS)
             if extension and path.is_file() and not path.name.startswith("."):
-                yield _Found(path, stem, folder.name, _label_info(index, stem, folder.name))
+                yield FoundLabel(path, stem, folder.name, _label_info(index, stem, folder.name))
 
 
 def _label_info(index: Mapping[str, Json], stem: str, tag: str) -> Json:
@@ -146,18 +153,32 @@ def _known_labels(database: Database) -> set[tuple[str, str]]:
         return set(session.execute(wanted))
 
 
-def _import(database: Database, files: FileStore, image_id: str, found: _Found, now: float) -> None:
+def import_label(
+    database: Database, files: FileStore, image_id: str, found: FoundLabel, *, now: float
+) -> bool:
+    """Import a label unless its image has, or had, one with this tag.
+
+    Returns:
+        Whether it was imported.
+
+    Raises:
+        InvalidInputError: If the label does not fit its image, or its tag is not allowed.
+    """
     tag = check_name(found.tag, "tag")
     with database.reading() as session:
+        if _has_label(session, image_id, tag):
+            return False
         image = session.get_one(ImageRow, image_id)
     checked = _check(found, image)
     with database.writing() as session:
-        if not _has_label(session, image_id, tag):
-            annotator = str(found.info.get("client_id", ""))
-            store_label(session, files, image, checked, tag=tag, annotator=annotator, now=now)
+        if _has_label(session, image_id, tag):
+            return False
+        annotator = str(found.info.get("client_id", ""))
+        store_label(session, files, image, checked, tag=tag, annotator=annotator, now=now)
+    return True
 
 
-def _check(found: _Found, image: ImageRow) -> CheckedLabel:
+def _check(found: FoundLabel, image: ImageRow) -> CheckedLabel:
     try:
         content = found.path.read_bytes()
     except OSError:

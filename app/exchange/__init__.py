@@ -1,0 +1,1 @@
+"""What goes in and out in bulk: data sets of others, and the labels made here."""
