@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 from app.errors import NotFoundError
 from app.store.tables import JobRow, Json
 
-JobKind = Literal["scan", "train", "score", "predict", "batch", "evaluate", "sync", "prefetch"]
+JobKind = Literal[
+    "scan", "train", "score", "predict", "batch", "evaluate", "sync", "prefetch", "export"
+]
 
 EndStatus = Literal["done", "failed", "canceled"]
 

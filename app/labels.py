@@ -19,6 +19,7 @@ from app.intake.identifiers import LABEL_EXTENSIONS, check_name, split_extension
 from app.intake.image_rows import grid_of
 from app.intake.label_check import CANONICAL_EXTENSION, CheckedLabel, check_label
 from app.intake.pool import FINAL_TAG, get_image, labeled_ids
+from app.pacs.exports import request_export
 from app.settings import Settings
 from app.store.files import FileStore
 from app.store.tables import JobRow, Json, LabelRow, LeaseRow
@@ -119,6 +120,7 @@ def keep_submission(
     change: Json = {"tag": tag, "version": row.version, "sha256": row.sha256}
     audit.record(session, annotator, "submit label", image.id, change, now=now)
     if tag == FINAL_TAG:
+        request_export(session, settings, image, row, now=now)
         _end_lease(session, image.id, now)
         _request_training(session, settings, now)
     return row

@@ -28,7 +28,7 @@ from app.background.job_bench import (
 from app.background.work import Work, WorkContext
 from app.background.worker_lock import WorkerLock
 from app.background.workflows import JobEngine
-from app.pacs import prefetch, sync
+from app.pacs import export_job, prefetch, sync
 from app.prediction_keys import discard_stale
 from app.settings import Settings
 from app.store.database import Database
@@ -45,6 +45,7 @@ KINDS: Final[Mapping[str, Work]] = {
     "evaluate": evaluation.evaluate_labels,
     "sync": sync.sync,
     "prefetch": prefetch.prefetch,
+    "export": export_job.export,
 }
 """The work behind each kind of job."""
 
@@ -100,6 +101,7 @@ def _run(context: WorkContext, engine: JobEngine) -> None:
             last_look = time.monotonic()
             engine.forget(sync.request_sync_if_due(context))
             engine.forget(prefetch.request_prefetch_if_needed(context))
+            engine.forget(export_job.request_export_if_due(context))
         if time.monotonic() - last_scan >= context.settings.scan_seconds:
             last_scan = time.monotonic()
             studies.request_scan_if_changed(context)

@@ -34,6 +34,7 @@ _QUEUES: Final = {
     "predict": "predict",
     "sync": "sync",
     "prefetch": "prefetch",
+    "export": "export",
 }
 """Queue by kind of job; each runs one job at a time on a worker."""
 

@@ -21,7 +21,7 @@ _STEM_LENGTH: Final = 100
 IMAGE_EXTENSIONS: Final = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Endings that are not part of an image id; ``1.2.840.113.nii.gz`` is image ``1.2.840.113``."""
 
-LABEL_EXTENSIONS: Final = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".bin")
+LABEL_EXTENSIONS: Final = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".bin", ".dcm")
 """Endings a submitted label may have; formats with a second file are not among them."""
 
 

@@ -28,6 +28,7 @@ from app.intake.label_names import (
     numbering,
     renumber,
 )
+from app.intake.segmentation_label import SEGMENTATION_EXTENSION, segmentation_label
 from app.store.tables import Json
 
 CANONICAL_EXTENSION = ".nrrd"
@@ -158,6 +159,8 @@ def _with_label_names(label: LabelMap, names: object) -> LabelMap:
 def _decode(content: bytes, extension: str, grid: Grid) -> LabelMap:
     if extension == _RAW_EXTENSION:
         return LabelMap(_decode_raw(content, grid), grid)
+    if extension == SEGMENTATION_EXTENSION:
+        return segmentation_label(content, grid)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"label{extension}"
         path.write_bytes(content)

@@ -1,0 +1,225 @@
+"""The job that stores labels in the DICOMweb server, as a segmentation and a report, one a unit.
+
+An attempt is noted before it begins, so that one that breaks off, whatever the reason, is
+repeated after a pause and not at once. UIDs follow from the label: what is stored again
+after a kill is the same instances.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import images, jobs
+from app.arrays import LABEL_EXTENSION
+from app.background.work import Progress, Units, WorkContext
+from app.calcium.score import CalciumScores, calcium_scores
+from app.errors import CacLabelError, PacsDownError
+from app.imaging.derivation import Algorithm, Derivation
+from app.imaging.dicomweb import dicomweb_server
+from app.imaging.geometry import match_label_to_grid
+from app.imaging.labelmap import read_label_map
+from app.imaging.orientation import to_axial
+from app.imaging.report import write_report
+from app.imaging.segmentation import write_segmentation
+from app.imaging.volume import Volume
+from app.intake.image_rows import row_finding
+from app.labels import find_label
+from app.pacs import status
+from app.pacs.exports import ExportStatus, next_due, pause_s, postpone_due
+from app.store.tables import ExportRow, ImageRow, JobRow, LabelRow, PredictionRow
+
+logger = logging.getLogger(__name__)
+
+_KEPT_JOBS: Final = 50
+"""Ended exports that people can still look at."""
+
+_MAX_ATTEMPTS: Final = 3
+"""Attempts after which a refusal is final."""
+
+_BROKEN_OFF: Final = "the last attempt broke off"
+
+_NETWORK: Final = "calcium network"
+"""Name of the network in segmentations that began as its prediction."""
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A label to be exported, and its image."""
+
+    label: LabelRow
+    image: ImageRow
+    derivation: Derivation
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """What is stored of a label: a segmentation when it has voxels, a report when it has scores."""
+
+    segmentation: bytes | None
+    report: bytes | None
+
+    @property
+    def instances(self) -> Sequence[bytes]:
+        return [content for content in (self.segmentation, self.report) if content is not None]
+
+
+def request_export_if_due(context: WorkContext) -> list[str]:
+    """Queue the storing of labels whose time has come, unless it is queued.
+
+    Returns:
+        Ids of the old jobs whose rows were deleted.
+    """
+    settings, now = context.settings, context.clock()
+    if settings.pacs_url is None or not settings.pacs_export:
+        return []
+    with context.database.reading() as session:
+        if next_due(session, now=now) is None or jobs.running(session, "export") is not None:
+            return []
+    with context.database.writing() as session:
+        if jobs.running(session, "export") is not None:
+            return []
+        jobs.request_job(session, "export", {}, now=now)
+        return jobs.forget_ended(session, "export", keep=_KEPT_JOBS)
+
+
+def export(context: WorkContext, job: JobRow) -> Units:
+    """Store every label whose time has come, one a unit."""
+    del job
+    done = 0
+    while (label_id := _begin(context)) is not None:
+        outcome = _attempt(context, label_id)
+        done += 1
+        yield Progress(done / (done + 1), f"label {label_id}: {outcome}")
+    return {"attempts": done}
+
+
+def _begin(context: WorkContext) -> int | None:
+    """Take the next export and note the attempt; None when none is due."""
+    now = context.clock()
+    with context.database.writing() as session:
+        row = next_due(session, now=now)
+        if row is None:
+            return None
+        row.attempts += 1
+        row.next_at = now + pause_s(row.attempts)
+        row.problem = _BROKEN_OFF
+        return row.label_id
+
+
+def _attempt(context: WorkContext, label_id: int) -> ExportStatus:
+    """Try to store one label and note how that ended."""
+    with context.database.reading() as session:
+        order = _order(session, label_id)
+        reason = _reason_to_drop(session, order)
+    if reason:
+        return _end(context, label_id, "dropped", reason)
+    try:
+        parcel = _pack(context, order)
+        if not parcel.instances:
+            return _end(context, label_id, "dropped", "it has neither voxels nor scores")
+        _note_uids(context, order, parcel)
+        dicomweb_server(context.settings).store(parcel.instances)
+    except PacsDownError as error:
+        return _wait(context, label_id, str(error))
+    except CacLabelError as error:
+        return _refused(context, label_id, str(error))
+    return _end(context, label_id, "done", "")
+
+
+def _order(session: Session, label_id: int) -> _Order:
+    label = session.get_one(LabelRow, label_id)
+    image = session.get_one(ImageRow, label.image_id)
+    # The time makes the seed different from that of any other deployment.
+    seed = f"{label.id} {label.image_id} {label.version} {label.created_at!r} {label.sha256}"
+    return _Order(label, image, Derivation(seed, label.created_at, _algorithm(session, label)))
+
+
+def _algorithm(session: Session, label: LabelRow) -> Algorithm | None:
+    """Return the network whose prediction of the image was there when the label was made."""
+    shown = select(PredictionRow.model_version_id).where(
+        PredictionRow.image_id == label.image_id, PredictionRow.created_at <= label.created_at
+    )
+    version = session.scalars(shown.order_by(PredictionRow.created_at.desc()).limit(1)).first()
+    return None if version is None else Algorithm(_NETWORK, str(version))
+
+
+def _reason_to_drop(session: Session, order: _Order) -> str:
+    if order.image.removed_at is not None:
+        return "the image was removed"
+    newest = find_label(session, order.image.id, order.label.tag)
+    if newest is None or order.label.deleted_at is not None:
+        return "the label was deleted"
+    return "" if newest.id == order.label.id else "a newer label took its place"
+
+
+def _pack(context: WorkContext, order: _Order) -> _Parcel:
+    # Decoded anew instead of from the cache of arrays: what is stored beside a series must
+    # have been drawn on exactly that series, so its hash is checked.
+    volume = images.open_volume(context.settings, context.files, order.image)
+    series_files = row_finding(context.settings, order.image).files
+    stored = read_label_map(context.files.path(order.label.sha256, LABEL_EXTENSION))
+    label = match_label_to_grid(stored, volume.grid).array.astype(np.uint8)
+    segmentation = report = None
+    if label.any():
+        segmentation = write_segmentation(series_files, label, order.derivation)
+    if order.label.covers_calcium:
+        scores = _scores(context, volume, label)
+        report = write_report(series_files, scores, order.derivation, segmentation=segmentation)
+    return _Parcel(segmentation, report)
+
+
+def _scores(context: WorkContext, volume: Volume, label: NDArray[np.uint8]) -> CalciumScores:
+    hu, grid = to_axial(volume.hu, volume.grid)
+    axial, _ = to_axial(label, volume.grid)
+    return calcium_scores(
+        hu,
+        axial,
+        spacing_mm=grid.spacing_mm,
+        kvp=volume.kvp,
+        rule=context.settings.rule,
+        mass_factor=context.settings.mass_factor,
+    )
+
+
+def _note_uids(context: WorkContext, order: _Order, parcel: _Parcel) -> None:
+    """Note what is about to be stored, so that it is recognised when it is found there."""
+    with context.database.writing() as session:
+        row = session.get_one(ExportRow, order.label.id)
+        row.seg_uid = order.derivation.segmentation_uid if parcel.segmentation else ""
+        row.sr_uid = order.derivation.report_uid if parcel.report else ""
+
+
+def _wait(context: WorkContext, label_id: int, problem: str) -> ExportStatus:
+    now = context.clock()
+    with context.database.writing() as session:
+        row = session.get_one(ExportRow, label_id)
+        row.problem = problem
+        postpone_due(session, problem=problem, now=now)
+        status.note_failure(session, context.settings, problem, now=now)
+    return "waiting"
+
+
+def _refused(context: WorkContext, label_id: int, problem: str) -> ExportStatus:
+    with context.database.writing() as session:
+        row = session.get_one(ExportRow, label_id)
+        row.problem = problem
+        if row.attempts < _MAX_ATTEMPTS:
+            return "waiting"
+    return _end(context, label_id, "failed", problem)
+
+
+def _end(context: WorkContext, label_id: int, outcome: ExportStatus, problem: str) -> ExportStatus:
+    now = context.clock()
+    with context.database.writing() as session:
+        row = session.get_one(ExportRow, label_id)
+        row.status, row.problem, row.ended_at = outcome, problem, now
+        if outcome == "done":
+            status.note_answer(session, context.settings, now=now)
+    logger.info("export of label %d: %s %s", label_id, outcome, problem)
+    return outcome

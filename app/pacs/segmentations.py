@@ -1,0 +1,216 @@
+"""DICOM segmentations that others stored, as submitted labels of the images they refer to.
+
+A segmentation becomes a label once, by its SOPInstanceUID, however often it is found; what
+this server itself has exported is recognised and never comes back.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import labels
+from app.errors import LabelError, NotFoundError, PacsError
+from app.imaging.dicom_header import read_instance
+from app.imaging.segmentation_reader import Segmentation, read_segmentation
+from app.intake.image_rows import row_finding
+from app.intake.pool import FINAL_TAG
+from app.settings import Settings
+from app.store.database import Database
+from app.store.files import FileStore
+from app.store.tables import ExportRow, ImageRow, Json, LabelRow, SegmentationRow
+
+logger = logging.getLogger(__name__)
+
+Origin = Literal["pacs", "stow"]
+"""Where a segmentation was found: in the DICOMweb server, or sent to us by a viewer."""
+
+ANNOTATOR: Final = "dicom-seg"
+"""Who made such a label, as far as it may be said: the file may hold a person's name."""
+
+_NOT_IN_POOL: Final = "the series it refers to is not in the pool"
+
+_FILE_NAME: Final = "segmentation.dcm"
+
+
+@dataclass(frozen=True)
+class TakenSegmentation:
+    """What became of a segmentation.
+
+    Attributes:
+        sop_uid: Its SOPInstanceUID.
+        image_id: Image that it refers to, or None.
+        label: Label that it became or is the export of, or None.
+        problem: Why it became none, in one sentence; empty when it did.
+        is_new: Whether it became one just now.
+    """
+
+    sop_uid: str
+    image_id: str | None
+    label: LabelRow | None
+    problem: str = ""
+    is_new: bool = False
+
+
+def take_segmentation(
+    database: Database,
+    files: FileStore,
+    settings: Settings,
+    content: bytes,
+    *,
+    origin: Origin,
+    now: float,
+) -> TakenSegmentation:
+    """Make a DICOM segmentation a final label of the image whose series it refers to.
+
+    Segments count by name or by code. What cannot be a label is noted with the reason and
+    looked at again when it is given again.
+
+    Args:
+        database: The application database.
+        files: Where the bytes are kept.
+        settings: Settings of the deployment.
+        content: The DICOM file.
+        origin: Where it was found.
+        now: Time of submission.
+
+    Raises:
+        LabelError: If it is no DICOM segmentation.
+        NotFoundError: If its image was removed meanwhile.
+    """
+    segmentation = read_segmentation(content)
+    with database.reading() as session:
+        known = _known(session, segmentation.sop_uid)
+        if known is not None:
+            return known
+        image = _image_of(session, segmentation)
+        if isinstance(image, str):
+            return _refuse(database, segmentation, None, image, origin=origin, now=now)
+        try:
+            _check_frame_of_reference(settings, image, segmentation)
+            checked = labels.check_submission(
+                session,
+                image_id=image.id,
+                content=content,
+                file_name=_FILE_NAME,
+                params=_params(segmentation, origin),
+            )
+        except LabelError as error:
+            return _refuse(database, segmentation, image, str(error), origin=origin, now=now)
+    with database.writing() as session:
+        # Another thread or process may have taken it meanwhile.
+        known = _known(session, segmentation.sop_uid)
+        if known is not None:
+            return known
+        label = labels.keep_submission(
+            session,
+            files,
+            settings,
+            checked,
+            image_id=image.id,
+            tag=FINAL_TAG,
+            annotator=ANNOTATOR,
+            now=now,
+        )
+        _note(session, segmentation.sop_uid, origin, label_id=label.id, now=now)
+    return TakenSegmentation(segmentation.sop_uid, image.id, label, is_new=True)
+
+
+def unknown_segmentations(session: Session, sop_uids: Iterable[str]) -> list[str]:
+    """Return which segmentations have to be looked at, in the order given.
+
+    Not those that became labels, were refused, or are our own exports. One that refers to a
+    series outside the pool is worth another look once an image has been registered.
+
+    Args:
+        session: Open session.
+        sop_uids: SOPInstanceUIDs that a DICOMweb server lists.
+    """
+    newest_image = session.scalar(select(func.max(ImageRow.registered_at))) or 0.0
+    rows = session.execute(
+        select(SegmentationRow.sop_uid, SegmentationRow.problem, SegmentationRow.seen_at)
+    )
+    known = {
+        uid for uid, problem, seen_at in rows if problem != _NOT_IN_POOL or seen_at > newest_image
+    }
+    known |= set(session.scalars(select(ExportRow.seg_uid)))
+    return [uid for uid in sop_uids if uid not in known]
+
+
+def _known(session: Session, sop_uid: str) -> TakenSegmentation | None:
+    """Find the label that a segmentation became, or that it is the export of."""
+    became = select(LabelRow).join(SegmentationRow, SegmentationRow.label_id == LabelRow.id)
+    exported = select(LabelRow).join(ExportRow, ExportRow.label_id == LabelRow.id)
+    label = (
+        session.scalars(became.where(SegmentationRow.sop_uid == sop_uid)).first()
+        or session.scalars(exported.where(ExportRow.seg_uid == sop_uid)).first()
+    )
+    return None if label is None else TakenSegmentation(sop_uid, label.image_id, label)
+
+
+def _image_of(session: Session, segmentation: Segmentation) -> ImageRow | str:
+    """Return the image that a segmentation refers to, or why there is none."""
+    wanted = select(ImageRow).where(
+        ImageRow.series_uid.in_(segmentation.series_uids), ImageRow.removed_at.is_(None)
+    )
+    found = session.scalars(wanted.order_by(ImageRow.id)).all()
+    if not found:
+        return _NOT_IN_POOL
+    if len(found) > 1:
+        return f"it refers to {len(found)} images of the pool, expected one"
+    return found[0]
+
+
+def _check_frame_of_reference(
+    settings: Settings, image: ImageRow, segmentation: Segmentation
+) -> None:
+    """Refuse positions that are counted from elsewhere than those of the image.
+
+    Where the series is not at hand its UID and every position still have to agree.
+    """
+    if image.kind != "dicom" or not segmentation.frame_uid:
+        return
+    try:
+        header = read_instance(row_finding(settings, image).files[0])
+    except (NotFoundError, PacsError):
+        return
+    expected = header.slice.frame_uid if header.slice else ""
+    if expected not in ("", segmentation.frame_uid):
+        raise LabelError("the segmentation has another frame of reference than its series")
+
+
+def _params(segmentation: Segmentation, origin: Origin) -> Json:
+    return {"segmentation": {"sop_instance_uid": segmentation.sop_uid, "origin": origin}}
+
+
+def _refuse(
+    database: Database,
+    segmentation: Segmentation,
+    image: ImageRow | None,
+    problem: str,
+    *,
+    origin: Origin,
+    now: float,
+) -> TakenSegmentation:
+    with database.writing() as session:
+        _note(session, segmentation.sop_uid, origin, problem=problem, now=now)
+    logger.info("segmentation %s became no label: %s", segmentation.sop_uid, problem)
+    return TakenSegmentation(segmentation.sop_uid, image.id if image else None, None, problem)
+
+
+def _note(
+    session: Session,
+    sop_uid: str,
+    origin: Origin,
+    *,
+    label_id: int | None = None,
+    problem: str = "",
+    now: float,
+) -> None:
+    row = SegmentationRow(
+        sop_uid=sop_uid, origin=origin, label_id=label_id, problem=problem, seen_at=now
+    )
+    session.merge(row)
