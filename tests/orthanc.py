@@ -96,7 +96,8 @@ class OrthancServer:
 
     def request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send a request to Orthanc's own REST interface and check that it succeeded."""
-        user = next(iter(self.users.items()), None)
+        # As bytes, because requests knows only Latin-1 names.
+        user = next(((name.encode(), word.encode()) for name, word in self.users.items()), None)
         answer = requests.request(
             method, self.root + path, auth=user, timeout=_REQUEST_S, **arguments
         )

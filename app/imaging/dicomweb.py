@@ -48,6 +48,10 @@ _SERIES_FIELDS: Final = ("Modality", "NumberOfSeriesRelatedInstances")
 """What has to be told of a series beside its UIDs."""
 
 
+_Item = dict[str, Any]
+"""A data set of DICOM JSON."""
+
+
 @dataclass(frozen=True)
 class RemoteSeries:
     """A series that a DICOMweb server has.
@@ -131,41 +135,34 @@ class DicomwebServer:
         Returns:
             Each series once, in the order of the server; those with unusable UIDs are left out.
         """
-        client = self._client()
 
-        def page(offset: int) -> list[dict[str, Any]]:
-            answer: list[dict[str, Any]] = client.search_for_series(
+        def page(client: DICOMwebClient, offset: int) -> list[_Item]:
+            items: list[_Item] = client.search_for_series(
                 limit=self._page_size,
                 offset=offset,
                 fields=_SERIES_FIELDS,
                 search_filters=dict(filters),
             )
-            return answer
+            return items
 
-        found = (_remote_series(item) for item in _pages(page, "SeriesInstanceUID"))
+        found = [_remote_series(item) for item in self._pages(page, "SeriesInstanceUID")]
         # A server may not know a filter and answer with everything.
         modality = filters.get("Modality", "")
-        is_exact = modality.isalnum()
-        return [
-            series
-            for series in found
-            if series and not (is_exact and series.modality not in ("", modality))
-        ]
+        wanted = ("", modality) if modality.isalnum() else None
+        return [one for one in found if one and (wanted is None or one.modality in wanted)]
 
     def find_instances(self, study_uid: str, series_uid: str) -> list[str]:
         """Return the SOPInstanceUIDs of a series."""
-        client = self._client()
         study, series = check_uid(study_uid), check_uid(series_uid)
 
-        def page(offset: int) -> list[dict[str, Any]]:
-            answer: list[dict[str, Any]] = client.search_for_instances(
+        def page(client: DICOMwebClient, offset: int) -> list[_Item]:
+            items: list[_Item] = client.search_for_instances(
                 study, series, limit=self._page_size, offset=offset
             )
-            return answer
+            return items
 
-        return [
-            check_uid(value_of(item, "SOPInstanceUID")) for item in _pages(page, "SOPInstanceUID")
-        ]
+        found = self._pages(page, "SOPInstanceUID")
+        return [check_uid(value_of(item, "SOPInstanceUID")) for item in found]
 
     def retrieve(self, study_uid: str, series_uid: str, folder: Path) -> None:
         """Write every instance of a series into a folder, one file each, named by numbers.
@@ -189,8 +186,8 @@ class DicomwebServer:
 
     def retrieve_instance(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
         """Return one instance as a DICOM file."""
-        with _answering():
-            instance = self._client().retrieve_instance(
+        with _answering(), self._client() as client:
+            instance = client.retrieve_instance(
                 check_uid(study_uid), check_uid(series_uid), check_uid(sop_uid), _AS_STORED
             )
             if str(instance.SOPInstanceUID) != sop_uid:
@@ -225,53 +222,83 @@ class DicomwebServer:
             PacsDownError: If the server cannot be reached or fails; retry.
             PacsRefusedError: If it did not store every one of them, whatever its status was.
         """
+        datasets = [pydicom.dcmread(BytesIO(content)) for content in instances]
         answers: list[requests.Response] = []
-        client = self._client(chunk_bytes=_STORE_CHUNK_BYTES, on_answer=answers.append)
-        with _answering():
-            datasets = [pydicom.dcmread(BytesIO(content)) for content in instances]
-            sop_uids = [str(dataset.SOPInstanceUID) for dataset in datasets]
+
+        def keep(answer: requests.Response, **_: object) -> requests.Response:
+            answers.append(answer)
+            answer.content  # noqa: B018 - reads it to its end, so that the connection is freed
+            # The client parses the body only for some types, and XML without care.
+            bare = requests.Response()
+            bare.status_code, bare.raw = answer.status_code, BytesIO(b"")
+            return bare
+
+        with _answering(), self._client(_STORE_CHUNK_BYTES, keep) as client:
             client.store_instances(datasets)
-        problem = problem_of_store(answers[-1], sop_uids)
+            problem = problem_of_store(answers[-1], [str(one.SOPInstanceUID) for one in datasets])
         if problem:
             raise PacsRefusedError(problem)
 
     def _instances(self, study_uid: str, series_uid: str) -> Iterator[tuple[str, bytes]]:
         """Yield SOPInstanceUID and file of each instance of a series as it comes."""
-        with _answering():
-            instances = self._client().iter_series(
-                check_uid(study_uid), check_uid(series_uid), media_types=_AS_STORED
-            )
-        while True:
+        with self._client() as client:
             with _answering():
-                instance = next(instances, None)
-                if instance is None:
-                    return
-                if str(instance.SeriesInstanceUID) != series_uid:
-                    raise PacsRefusedError("the DICOMweb server sent another series than asked for")
-                sent = str(instance.SOPInstanceUID), _file_of(instance)
-            yield sent
+                instances = client.iter_series(
+                    check_uid(study_uid), check_uid(series_uid), media_types=_AS_STORED
+                )
+            while True:
+                with _answering():
+                    instance = next(instances, None)
+                    if instance is None:
+                        return
+                    if str(instance.SeriesInstanceUID) != series_uid:
+                        raise PacsRefusedError(
+                            "the DICOMweb server sent another series than asked for"
+                        )
+                    sent = str(instance.SOPInstanceUID), _file_of(instance)
+                yield sent
 
+    def _pages(
+        self, page: Callable[[DICOMwebClient, int], list[_Item]], keyword: str
+    ) -> list[_Item]:
+        """Return the results of all pages, each once by the UID under ``keyword``.
+
+        A short page need not be the last one, and a server may ignore limit and offset: what
+        ends the search is a page without anything new.
+        """
+        found: dict[str, _Item] = {}
+        offset = 0
+        with self._client() as client:
+            while True:
+                with _answering():
+                    items = page(client, offset)
+                    fresh = {value_of(item, keyword): item for item in items}
+                if fresh.keys() <= found.keys():
+                    return list(found.values())
+                found |= fresh
+                offset += len(items)
+
+    @contextmanager
     def _client(
         self,
-        *,
         chunk_bytes: int = _RETRIEVE_CHUNK_BYTES,
-        on_answer: Callable[[requests.Response], object] | None = None,
-    ) -> DICOMwebClient:
-        session = requests.Session()
-        session.auth = self._credentials
-        session.headers["Accept"] = "application/dicom+json"
-        if on_answer is not None:
-            session.hooks["response"].append(lambda answer, **_: on_answer(answer) and None)
-        client = DICOMwebClient(
-            self.url,
-            session,
-            chunk_size=chunk_bytes,
-            timeout=self._timeout_s,
-            permissive_uid=True,
-        )
-        # Whoever asks decides when to ask again; the pauses of the client take minutes.
-        client.set_http_retry_params(retry=False)
-        return client
+        on_answer: Callable[..., requests.Response] | None = None,
+    ) -> Iterator[DICOMwebClient]:
+        with requests.Session() as session:
+            session.auth = self._credentials
+            session.headers["Accept"] = "application/dicom+json"
+            if on_answer is not None:
+                session.hooks["response"].append(on_answer)
+            client = DICOMwebClient(
+                self.url,
+                session,
+                chunk_size=chunk_bytes,
+                timeout=self._timeout_s,
+                permissive_uid=True,
+            )
+            # Whoever asks decides when to ask again; the pauses of the client take minutes.
+            client.set_http_retry_params(retry=False)
+            yield client
 
 
 def dicomweb_server(settings: Settings) -> DicomwebServer:
@@ -316,33 +343,13 @@ def _is_uid(uid: str) -> bool:
     return len(uid) <= _UID_LENGTH and _UID.fullmatch(uid) is not None
 
 
-def _pages(page: Callable[[int], list[dict[str, Any]]], keyword: str) -> Iterator[dict[str, Any]]:
-    """Yield results, page by page, each once by the UID under ``keyword``.
-
-    A short page need not be the last one, and a server may ignore limit and offset: what
-    ends the search is a page without anything new.
-    """
-    known: set[str] = set()
-    offset = 0
-    while True:
-        with _answering():
-            items = page(offset)
-            fresh = {value_of(item, keyword): item for item in items}
-        fresh = {uid: item for uid, item in fresh.items() if uid not in known}
-        if not fresh:
-            return
-        known |= fresh.keys()
-        offset += len(items)
-        yield from fresh.values()
-
-
 def _file_of(instance: pydicom.Dataset) -> bytes:
     buffer = BytesIO()
     instance.save_as(buffer)
     return buffer.getvalue()
 
 
-def _remote_series(item: Mapping[str, Any]) -> RemoteSeries | None:
+def _remote_series(item: _Item) -> RemoteSeries | None:
     study_uid, series_uid = value_of(item, "StudyInstanceUID"), value_of(item, "SeriesInstanceUID")
     count = value_of(item, "NumberOfSeriesRelatedInstances")
     if not (_is_uid(study_uid) and _is_uid(series_uid)):
