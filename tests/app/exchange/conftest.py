@@ -1,9 +1,15 @@
 """A data folder without a studies folder, as an import finds it."""
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from app.exchange.data_folder import DataFolder
 from app.settings import Settings
+from app.store.database import Database
+from app.store.files import FileStore
 from tests.app.conftest import Deployment
 
 
@@ -11,3 +17,14 @@ from tests.app.conftest import Deployment
 def data(deployment: Deployment) -> DataFolder:
     settings = Settings(data=deployment.settings.data)
     return DataFolder(settings, deployment.database, deployment.files, now=lambda: 1000.0)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, migrated_file: Path) -> Iterator[DataFolder]:
+    """A second, empty deployment."""
+    settings = Settings(data=tmp_path / "elsewhere")
+    settings.data.mkdir()
+    shutil.copyfile(migrated_file, settings.data / "caclabel.sqlite")
+    database = Database(settings.database)
+    yield DataFolder(settings, database, FileStore(settings.files), now=lambda: 2000.0)
+    database.close()

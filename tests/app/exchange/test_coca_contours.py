@@ -1,5 +1,6 @@
 import plistlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,7 +133,7 @@ def test_contours_that_hold_no_calcium_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_contours_that_cannot_be_understood_are_refused(
-    tmp_path: Path, changes: dict[str, object], problem: str
+    tmp_path: Path, changes: dict[str, Any], problem: str
 ) -> None:
     drawn = [Drawn("LAD", 1, box(10, 4, 5, 3))]
     with pytest.raises(LabelError, match=problem):
