@@ -54,6 +54,15 @@ class AxisMap:
         x, y, z = (sizes[old] for old in self.order)
         return Grid((z, y, x), affine)
 
+    def map_index(self, index: tuple[int, int, int], grid: Grid) -> tuple[int, int, int]:
+        """Return the (x, y, z) index of a voxel of ``grid`` in the reordered array."""
+        sizes = grid.shape[::-1]
+        x, y, z = (
+            sizes[old] - 1 - index[old] if flip else index[old]
+            for old, flip in zip(self.order, self.flips, strict=True)
+        )
+        return x, y, z
+
 
 def axis_map(linear: NDArray[np.float64]) -> AxisMap:
     """Find the signed permutation nearest to a matrix of directions.

@@ -16,7 +16,7 @@ from server.flows.results import Result
 from server.wire.catalog import HUMAN_TAG, MODEL, PREDICTION_TAG
 from server.wire.masks import MaskFormat, mask_name, read_mask_format, render_mask
 from server.wire.multipart import file_headers, form_answer
-from server.wire.options import Options, read_object, read_options
+from server.wire.options import JsonObject, Options, read_object, read_options
 
 Output = Literal["all", "image", "json"]
 """What a client wants back: the form of both, the mask alone, or the table alone."""
@@ -34,11 +34,13 @@ class InferWish:
         output: The parts of the answer.
         mask: Format of the mask.
         keep_as: Tag under which the prediction is kept as a label; empty: it is not kept.
+        given: Everything that the client said.
     """
 
     output: Output
     mask: MaskFormat
     keep_as: str
+    given: JsonObject
 
 
 def read_wish(params: str, output: Output) -> InferWish:
@@ -50,7 +52,7 @@ def read_wish(params: str, output: Output) -> InferWish:
     given = read_object(params, "params")
     options = read_options(_KEEP_OPTIONS, given)
     keep_as = prediction_tag(options["label_tag"]) if options["save_label"] else ""
-    return InferWish(output, read_mask_format(given), keep_as)
+    return InferWish(output, read_mask_format(given), keep_as, given)
 
 
 def prediction_tag(wanted: JsonValue) -> str:
@@ -73,7 +75,12 @@ def infer_answer(services: Services, result: Result, wish: InferWish, *, now: fl
     if wish.output == "json":
         return JSONResponse(table)
     stored = services.files.path(result.sha256, _STORED_EXTENSION)
-    content, name = render_mask(stored, wish.mask), mask_name(wish.mask)
+    return mask_answer(wish, table, render_mask(stored, wish.mask))
+
+
+def mask_answer(wish: InferWish, table: Json, content: bytes) -> Response:
+    """Answer a mask alone, or with its table in one form."""
+    name = mask_name(wish.mask)
     if wish.output == "image":
         headers = file_headers(name)
         return Response(content, media_type="application/octet-stream", headers=headers)
@@ -95,18 +102,22 @@ def _keep(services: Services, result: Result, tag: str, table: Json, now: float)
 
 
 def _params(result: Result, mask: MaskFormat) -> Json:
-    latencies = {
+    return {
+        "label_names": mask.label_names,
+        "latencies": latencies(infer_s=result.infer_s, total_s=result.total_s),
+        "centroids": {},
+        "calcium": result.calcium,
+    }
+
+
+def latencies(*, infer_s: float, total_s: float) -> Json:
+    """Return how long an answer took, under the names that clients know."""
+    return {
         "pre": 0.0,
-        "infer": round(result.infer_s, 3),
+        "infer": round(infer_s, 3),
         "invert": 0.0,
         "post": 0.0,
         "write": 0.0,
-        "total": round(result.total_s, 3),
+        "total": round(total_s, 3),
         "transform": {},
-    }
-    return {
-        "label_names": mask.label_names,
-        "latencies": latencies,
-        "centroids": {},
-        "calcium": result.calcium,
     }

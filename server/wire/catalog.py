@@ -15,6 +15,21 @@ MODEL: Final = "calcium"
 
 MODEL_DESCRIPTION: Final = "Coronary calcium and artery regions with calcium scores per artery"
 
+LESION_CLICK: Final = "lesion_click"
+"""Model that answers clicks with the lesions there; the annotator chooses the artery."""
+
+LESION_CLICK_DESCRIPTION: Final = "Click on calcium to fill the lesion; choose the artery's segment"
+
+LESION_ASSIGN: Final = "lesion_assign"
+"""Model that answers clicks with the lesions there, each in the artery the network sees."""
+
+LESION_ASSIGN_DESCRIPTION: Final = (
+    "Click on calcium to fill the lesion in the artery that the network sees there"
+)
+
+CLICK_MODELS: Final = (LESION_CLICK, LESION_ASSIGN)
+"""Models without weights of their own."""
+
 TRAINER_DESCRIPTION: Final = "Train regions and calcium jointly on every submitted label"
 
 WITH_REGIONS: Final = "calcium and regions"
@@ -41,7 +56,13 @@ def train_options(settings: Settings) -> Options:
 
 
 def _known_model(model: str) -> str:
+    if model in CLICK_MODELS:
+        raise NotFoundError(f"{model} only answers clicks and has no weights; use {MODEL}")
     return _known("model", model, (MODEL,))
+
+
+def _known_answering_model(model: str) -> str:
+    return _known("model", model, (MODEL, *CLICK_MODELS))
 
 
 def _known_strategy(strategy: str) -> str:
@@ -59,5 +80,6 @@ def _known(kind: str, name: str, known: tuple[str, ...]) -> str:
 
 
 ModelName = Annotated[str, Depends(_known_model)]
+AnsweringModel = Annotated[str, Depends(_known_answering_model)]
 StrategyName = Annotated[str, Depends(_known_strategy)]
 MethodName = Annotated[str, Depends(_known_method)]

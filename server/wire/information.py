@@ -5,7 +5,7 @@ from importlib.metadata import version
 from sqlalchemy.orm import Session
 
 from app import datastore, model_versions
-from app.calcium.labels import LABELS
+from app.calcium.labels import CALCIUM_LABELS, LABELS
 from app.settings import Settings
 from server.wire import catalog
 from server.wire.finite import finite
@@ -38,11 +38,31 @@ def information(session: Session, settings: Settings) -> InfoOut:
 
 
 def _models(session: Session) -> dict[str, ModelOut]:
-    """Offer the model once there is one; clients would only run into an error before."""
-    if model_versions.active(session) is None:
-        return {}
+    """Offer the click tools, and once there is a network, its model before them.
+
+    On every next sample 3D Slicer runs the first model that has a label of the server, of
+    whatever type. A network must come first there; while there is none, no model may name a
+    label, or each sample would begin with an error. OHIF shows every label of the server
+    where a model has none.
+    """
+    has_network = model_versions.active(session) is not None
+    click = ModelOut(
+        type="deepgrow",
+        description=catalog.LESION_CLICK_DESCRIPTION,
+        labels=CALCIUM_LABELS if has_network else {},
+    )
+    if not has_network:
+        return {catalog.LESION_CLICK: click}
     described = _described(catalog.MODEL_DESCRIPTION, catalog.INFER_OPTIONS)
-    return {catalog.MODEL: ModelOut(**described.model_dump(), labels=LABELS)}
+    # Of this type 3D Slicer and OHIF take several labels from one answer.
+    assign = ModelOut(
+        type="deepedit", description=catalog.LESION_ASSIGN_DESCRIPTION, labels=CALCIUM_LABELS
+    )
+    return {
+        catalog.MODEL: ModelOut(**described.model_dump(), labels=LABELS),
+        catalog.LESION_CLICK: click,
+        catalog.LESION_ASSIGN: assign,
+    }
 
 
 def _described(description: str, options: Options | None = None) -> DescriptionOut:

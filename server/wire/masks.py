@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from app.calcium.labels import CALCIUM_LABELS, LABELS
 from app.imaging.labelmap import read_label_map, write_label_map
+from app.imaging.volume import Grid
 from server.wire.catalog import INFER_OPTIONS, WITH_REGIONS
 from server.wire.options import Options, read_options
 
@@ -61,9 +63,14 @@ def render_mask(stored: Path, wished: MaskFormat) -> bytes:
     values = label.array.astype(np.uint8)
     if not wished.with_regions:
         values[values > max(CALCIUM_LABELS.values())] = 0
+    return encode_mask(values, label.grid, wished)
+
+
+def encode_mask(values: NDArray[np.uint8], grid: Grid, wished: MaskFormat) -> bytes:
+    """Return the file of a label map, shape (Z, Y, X), on the grid of the image's file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"mask{wished.extension}"
-        write_label_map(path, values, label.grid, compress=wished.compress)
+        write_label_map(path, values, grid, compress=wished.compress)
         return path.read_bytes()
 
 

@@ -39,8 +39,37 @@ def test_labels_are_a_list_of_names_in_canonical_order(site: Site) -> None:
     assert info(site)["labels"] == list(LABELS)
 
 
-def test_there_is_no_model_before_the_first_training(site: Site) -> None:
-    assert info(site)["models"] == {}
+def test_before_the_first_training_lesions_can_be_clicked(site: Site) -> None:
+    [(name, model)] = info(site)["models"].items()
+    assert name == "lesion_click"
+    assert model["type"] == "deepgrow"
+    assert model["dimension"] == 3
+    assert model["description"]
+
+
+def slicer_runs_by_itself(body: Json) -> str | None:
+    """Choose a model as 3D Slicer does on every next sample, of whatever type."""
+    for label in body["labels"]:
+        for name, model in body["models"].items():
+            if label in model["labels"]:
+                return str(name)
+    return None
+
+
+def test_slicer_runs_by_itself_what_can_run_alone_or_nothing(site: Site) -> None:
+    assert slicer_runs_by_itself(info(site)) is None
+    add_model(site.services)
+    assert slicer_runs_by_itself(info(site)) == "calcium"
+
+
+def test_every_tool_of_clicks_has_the_arteries_with_contiguous_values(site: Site) -> None:
+    add_model(site.services)
+    models = info(site)["models"]
+    assert list(models) == ["calcium", "lesion_click", "lesion_assign"]
+    for name, kind in (("lesion_click", "deepgrow"), ("lesion_assign", "deepedit")):
+        assert models[name]["type"] == kind
+        assert models[name]["labels"] == {"LM": 1, "LAD": 2, "LCX": 3, "RCA": 4}
+        assert "config" not in models[name]
 
 
 def test_the_model_is_described_once_it_is_trained(site: Site) -> None:

@@ -19,6 +19,7 @@ def main(data: Path) -> None:
             ("GET", "/info/"),
             ("POST", "/activelearning/uncertainty"),
             ("POST", "/infer/calcium?image=case_1"),
+            ("POST", "/infer/lesion_assign?image=case_1"),
             ("GET", "/datastore/?output=all"),
             ("GET", "/datastore/image?image=case_1"),
         ):
