@@ -57,13 +57,17 @@ def label_file(session: Session, files: FileStore, image_id: str, tag: str) -> P
 def label_info(session: Session, image_id: str, tag: str) -> Json:
     """Return what is kept with a label, or is known of the prediction that stands for it.
 
+    The calcium table is in it where there is one.
+
     Raises:
         NotFoundError: If there is neither, or no such image.
     """
     prediction = _stand_in(session, image_id, tag)
     if prediction is not None:
-        return {**_info(image_id), "ts": int(prediction.created_at)}
-    return labels.current_label(session, image_id, tag).info
+        known = {"ts": int(prediction.created_at), "calcium": prediction.scores}
+        return _info(image_id) | known
+    row = labels.current_label(session, image_id, tag)
+    return row.info if row.scores is None else {**row.info, "calcium": row.scores}
 
 
 def keep(session: Session, files: FileStore, image_id: str, tag: str, *, now: float) -> None:

@@ -2,8 +2,9 @@
 
 from fastapi import UploadFile
 
-from app import images, labels, model_versions, preannotations
-from app.store.tables import ImageRow, LabelRow
+from app import images, inference, label_scores, labels, model_versions, preannotations
+from app.label_scores import LabelScores, score_label
+from app.store.tables import ImageRow
 from server.dependencies import Services
 from server.flows.uploads import bare_name, received
 from server.wire.options import JsonObject, client_of
@@ -17,8 +18,11 @@ def submit(
     tag: str,
     params: JsonObject,
     now: float,
-) -> LabelRow:
-    """Check a label against its image, then keep it; only keeping holds others back."""
+) -> LabelScores:
+    """Check a label against its image and score it, then keep it.
+
+    Only keeping holds others back.
+    """
     content = upload.file.read()
     with services.database.reading() as session:
         checked = labels.check_submission(
@@ -28,8 +32,11 @@ def submit(
             file_name=bare_name(upload),
             params=params,
         )
+        image = images.get_image(session, image_id)
+        prediction = inference.find_prediction(session, image_id)
+    scores = score_label(services.settings, services.files, image, checked, prediction)
     with services.database.writing() as session:
-        return labels.keep_submission(
+        row = labels.keep_submission(
             session,
             services.files,
             services.settings,
@@ -39,6 +46,8 @@ def submit(
             annotator=client_of(params),
             now=now,
         )
+        label_scores.keep(row, scores)
+    return scores
 
 
 def review(services: Services, image_id: str, tag: str, info: JsonObject, *, now: float) -> None:

@@ -10,7 +10,7 @@ from app.store.tables import Json
 from server.dependencies import DatabaseDep, FilesDep, Now, ReadSession, ServicesDep
 from server.flows import downloads, submissions
 from server.wire.options import DEFAULT_CLIENT, read_object
-from server.wire.schemas import LabelOut
+from server.wire.scores import LabelOut, label_answer
 
 router = APIRouter(prefix="/datastore", tags=["datastore: labels"])
 
@@ -26,8 +26,8 @@ def save_label(
 ) -> LabelOut:
     """Submit a label; without a tag it is final and takes its image out of the pool."""
     given = read_object(params, "params")
-    submissions.submit(services, image, label, tag=tag or "final", params=given, now=now)
-    return LabelOut(image=image, label=image)
+    scores = submissions.submit(services, image, label, tag=tag or "final", params=given, now=now)
+    return label_answer(image, scores)
 
 
 @router.get("/label", response_class=FileResponse)

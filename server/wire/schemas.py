@@ -85,13 +85,6 @@ class ImageOut(Answer):
     image: str
 
 
-class LabelOut(Answer):
-    """The ids of a label and its image, which are the same."""
-
-    image: str
-    label: str
-
-
 class SessionInfoOut(Answer):
     """A temporary image; its path is a name within the server's own folder."""
 

@@ -185,7 +185,8 @@ class TestSeries:
 
 class TestLabels:
     def test_no_tag_means_final_and_counts_at_once(self, pool: Site) -> None:
-        assert pool.submit("case_1") == {"image": "case_1", "label": "case_1"}
+        answer = pool.submit("case_1")
+        assert (answer["image"], answer["label"]) == ("case_1", "case_1")
         assert pool.stats() == {"total": 2, "completed": 1, "label_tags": {"final": 1}}
 
     def test_a_download_is_canonical_and_named(self, pool: Site, tmp_path: Path) -> None:
