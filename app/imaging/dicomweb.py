@@ -44,6 +44,10 @@ _STORE_CHUNK_BYTES: Final = 1 << 40
 _AS_STORED: Final = (("application/dicom", "*"),)
 """Instances as the server keeps them: no loss, and nothing for it to convert."""
 
+_SPELLING: Final = (("+", "%20"), ("%2A", "*"), ("%3F", "?"))
+"""How a query is spelled so that servers understand it that decode little: Orthanc up to 1.10
+takes an encoded wildcard for the character itself, others a plus for a plus."""
+
 _SERIES_FIELDS: Final = ("Modality", "NumberOfSeriesRelatedInstances")
 """What has to be told of a series beside its UIDs."""
 
@@ -71,7 +75,7 @@ class RemoteSeries:
 
 @dataclass(frozen=True)
 class _Credentials(requests.auth.AuthBase):
-    """What goes with each request; a redirect to another host loses it."""
+    """What every request is given last; a redirect to another host loses the credentials."""
 
     user: str
     password: str
@@ -80,6 +84,10 @@ class _Credentials(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # The client names the host without its port, which virtual hosts may refuse.
         request.headers.pop("Host", None)
+        address, mark, query = (request.url or "").partition("?")
+        for encoded, plain in _SPELLING:
+            query = query.replace(encoded, plain)
+        request.url = address + mark + query
         if self.token:
             request.headers["Authorization"] = f"Bearer {self.token}"
         elif self.user:

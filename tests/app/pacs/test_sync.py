@@ -1,0 +1,273 @@
+"""The pool follows what a real Orthanc holds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from app import images, jobs
+from app.errors import ImagingError, PacsDownError
+from app.imaging.volume_hash import content_hash
+from app.pacs import status
+from app.pacs.status import PacsStatus
+from app.pacs.sync import request_sync_if_due, sync
+from app.store.tables import ImageRow
+from tests.app.pacs.conftest import PacsSite
+from tests.app.pool import add_model_version, label_row
+from tests.factories import make_volume, write_dicom
+from tests.real_data import real_data
+
+_SLICES = 6
+"""Slices of a real series that are enough to show that it comes through."""
+
+
+def pacs_status(site: PacsSite) -> PacsStatus:
+    with site.context.database.reading() as session:
+        found = status.pacs_status(session, site.context.settings)
+    assert found is not None
+    return found
+
+
+def label(site: PacsSite, image_id: str) -> None:
+    with site.context.database.writing() as session:
+        session.add(label_row(image_id))
+
+
+def neighbours(folder: Path) -> tuple[str, list[Path]]:
+    """Return the lowest slices of a real series, and its SeriesInstanceUID."""
+    headers = [
+        pydicom.dcmread(path, stop_before_pixels=True)
+        for path in folder.rglob("*")
+        if path.is_file() and path.read_bytes()[128:132] == b"DICM"
+    ]
+    uid = min(str(header.SeriesInstanceUID) for header in headers)
+    chosen = [header for header in headers if str(header.SeriesInstanceUID) == uid]
+    chosen.sort(key=lambda header: float(header.ImagePositionPatient[2]))
+    return uid, [Path(str(header.filename)) for header in chosen[:_SLICES]]
+
+
+class TestNewSeries:
+    def test_is_an_image_named_by_its_uid(self, site: PacsSite) -> None:
+        uid = site.add_series(1, StudyDate="20260102", StudyTime="101112")
+        assert site.run(sync)["registered"] == 1
+        row = site.image(uid)
+        assert (row.source, row.kind) == ("dicomweb", "dicom")
+        assert row.path == f"{row.study_uid}/{uid}"
+        assert (row.patient_id, row.modality) == ("patient-1", "CT")
+        assert (row.study_date, row.study_time) == ("20260102", "101112")
+        assert row.content_sha256 == content_hash(make_volume(seed=1))
+
+    def test_is_retrieved_once(self, site: PacsSite) -> None:
+        site.add_series(1)
+        site.run(sync)
+        assert site.run(sync) | {"unchanged": 1, "registered": 0} == site.run(sync)
+
+    def test_asks_for_scores_once(self, site: PacsSite) -> None:
+        with site.context.database.writing() as session:
+            add_model_version(session)
+        uid = site.add_series(1)
+        site.run(sync)
+        site.run(sync)
+        assert site.scored() == [uid]
+
+    def test_only_what_the_filter_lets_in(self, site: PacsSite) -> None:
+        wanted = site.add_series(1, SeriesDescription="CaScore 3.0")
+        site.add_series(2, SeriesDescription="Thorax 1.0")
+        site.add_series(3, SeriesDescription="CaScore 3.0", Modality="MR")
+        filters = {"Modality": "CT", "SeriesDescription": "CaScore?3*"}
+        site.with_settings(pacs_filter=filters).run(sync)
+        assert site.present() == {wanted}
+
+    def test_a_removed_image_stays_away(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        with site.context.database.writing() as session:
+            images.remove_image(session, uid, actor="a", now=1.0)
+        assert site.run(sync)["registered"] == 0
+        assert site.present() == set()
+
+    @pytest.mark.parametrize("name", ["qrm-phantom", "cptac-chest"])
+    def test_a_real_series_comes_as_it_is(self, site: PacsSite, name: str) -> None:
+        uid, files = neighbours(real_data(name))
+        site.remote.upload(files)
+        site.run(sync)
+        row = site.image(uid)
+        assert row.shape["z"] == len(files)
+        volume = images.open_volume(site.context.settings, site.context.files, row)
+        first = pydicom.dcmread(files[0])
+        stored = first.pixel_array * first.RescaleSlope + first.RescaleIntercept
+        assert (volume.hu[0] == stored).all()
+
+
+class TestSeriesNotToTrust:
+    def test_is_listed_with_its_reason(self, site: PacsSite) -> None:
+        whole = site.add_series(1)
+        broken = write_dicom(site.folder / "broken", make_volume(seed=2))
+        site.remote.upload(broken[:2] + broken[3:])
+        report = site.run(sync)
+        assert (report["registered"], report["quarantined"]) == (1, 1)
+        uid = str(pydicom.dcmread(broken[0]).SeriesInstanceUID)
+        assert site.present() == {whole}
+        assert list(site.quarantine()) == [f"dicomweb/{uid}"]
+        assert "slice(s) missing" in site.quarantine()[f"dicomweb/{uid}"]
+
+    def test_is_an_image_once_its_missing_slice_has_come(self, site: PacsSite) -> None:
+        files = write_dicom(site.folder / "broken", make_volume(seed=2))
+        site.remote.upload(files[:2] + files[3:])
+        site.run(sync)
+        site.remote.upload([files[2]])
+        assert site.run(sync)["registered"] == 1
+        site.run(sync)
+        assert site.quarantine() == {}
+        assert len(site.present()) == 1
+
+    def test_is_not_retrieved_again_as_long_as_it_is_the_same(self, site: PacsSite) -> None:
+        files = write_dicom(site.folder / "broken", make_volume(seed=2))
+        site.remote.upload(files[:2] + files[3:])
+        site.run(sync)
+        cache = site.context.settings.cache / "dicomweb"
+        assert list(cache.iterdir()) == []
+        assert site.run(sync)["quarantined"] == 1
+        assert list(cache.iterdir()) == []
+
+
+class TestChangedSeries:
+    def test_is_taken_over_while_nobody_has_labeled_it(self, site: PacsSite) -> None:
+        files = write_dicom(site.folder / "growing", make_volume(seed=2))
+        site.remote.upload(files[:3])
+        site.run(sync)
+        site.remote.upload(files[3:])
+        assert site.run(sync)["registered"] == 1
+        (uid,) = site.present()
+        assert site.image(uid).shape["z"] == len(files)
+
+    def test_never_meets_the_labels_of_the_one_before(self, site: PacsSite) -> None:
+        files = write_dicom(site.folder / "growing", make_volume(seed=2))
+        site.remote.upload(files[:3])
+        site.run(sync)
+        (uid,) = site.present()
+        label(site, uid)
+        site.remote.upload(files[3:])
+        site.run(sync)
+        assert site.present() == set()
+        assert "after image" in site.quarantine()[f"dicomweb/{uid}"]
+        assert site.image(uid).shape["z"] == 3
+
+    def test_pixels_changed_under_the_same_uids_are_refused(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        for path in site.files(1):
+            dataset = pydicom.dcmread(path)
+            dataset.PixelData = dataset.PixelData[2:] + dataset.PixelData[:2]
+            dataset.save_as(path)
+        site.remote.upload(site.files(1))
+        (site.context.settings.cache / "dicomweb" / uid).rename(site.folder / "evicted")
+        with pytest.raises(ImagingError, match="changed on the DICOMweb server"):
+            images.open_volume(site.context.settings, site.context.files, site.image(uid))
+
+
+class TestGoneSeries:
+    def test_is_missing_and_comes_back(self, site: PacsSite) -> None:
+        kept, gone = site.add_series(1), site.add_series(2)
+        site.run(sync)
+        site.remote.delete_series(gone)
+        assert site.run(sync)["missing"] == 1
+        assert site.present() == {kept}
+        site.remote.upload(site.files(2))
+        assert site.run(sync)["registered"] == 1
+        assert site.present() == {kept, gone}
+
+    def test_an_image_of_the_folder_before_is_taken_over_with_its_labels(
+        self, site: PacsSite
+    ) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        with site.context.database.writing() as session:
+            row = session.get(ImageRow, uid)
+            assert row is not None
+            row.source, row.path, row.missing_since = "studies", "patient/series", 1.0
+        label(site, uid)
+        assert site.run(sync)["registered"] == 1
+        assert site.image(uid).source == "dicomweb"
+        assert site.present() == {uid}
+
+
+class TestServerDown:
+    def test_marks_nothing_as_missing_and_says_so(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        before = pacs_status(site)
+        site.remote.kill()
+        with pytest.raises(PacsDownError):
+            site.run(sync)
+        assert site.present() == {uid}
+        after = pacs_status(site)
+        assert (before.is_reachable, after.is_reachable) == (True, False)
+        assert after.synced_at == before.synced_at
+        assert after.problem == "the DICOMweb server cannot be reached"
+        with pytest.raises(PacsDownError):
+            site.run(sync)
+        assert pacs_status(site).failed_at == after.failed_at
+
+    def test_killed_between_two_series_goes_on_after_its_return(self, site: PacsSite) -> None:
+        uids = {site.add_series(seed) for seed in (1, 2, 3)}
+        with site.context.database.writing() as session:
+            job = jobs.request_job(session, "sync", {}, now=0.0)
+        units = sync(site.context, job)
+        for _ in range(2):
+            next(units)
+        site.remote.kill()
+        with pytest.raises(PacsDownError):
+            list(units)
+        assert len(site.present()) == 1
+        site.remote.start()
+        assert site.run(sync)["registered"] == 2
+        assert site.present() == uids
+        assert pacs_status(site).is_reachable
+
+    def test_a_cached_image_is_still_served(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        site.remote.kill()
+        volume = images.open_volume(site.context.settings, site.context.files, site.image(uid))
+        assert content_hash(volume) == site.image(uid).content_sha256
+
+    def test_an_evicted_image_says_that_the_server_is_away(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        (site.context.settings.cache / "dicomweb" / uid).rename(site.folder / "evicted")
+        site.remote.kill()
+        with pytest.raises(PacsDownError, match=f"cannot be reached, and image {uid} is not"):
+            images.open_volume(site.context.settings, site.context.files, site.image(uid))
+
+
+class TestRequests:
+    def test_one_at_a_time_and_not_too_often(self, site: PacsSite) -> None:
+        seconds = site.context.settings.pacs_sync_seconds
+
+        def requested(now: float) -> int:
+            request_sync_if_due(replace(site.context, clock=lambda: now))
+            with site.context.database.reading() as session:
+                return len(jobs.history(session, "sync"))
+
+        # The first one is still waiting, however much time goes by.
+        assert [requested(now) for now in (100.0, 101.0, 101.0 + seconds)] == [1, 1, 1]
+        with site.context.database.writing() as session:
+            job = jobs.latest(session, "sync")
+            assert job is not None
+            jobs.finish(session, job.id, "done", [], now=101.0)
+        assert requested(99.0 + seconds) == 1
+        assert requested(101.0 + seconds) == 2
+
+    def test_old_ones_are_forgotten(self, site: PacsSite) -> None:
+        with site.context.database.writing() as session:
+            for number in range(60):
+                job = jobs.request_job(session, "sync", {}, now=float(number))
+                jobs.finish(session, job.id, "done", [], now=float(number))
+        forgotten = request_sync_if_due(site.context)
+        assert len(forgotten) == 10
+        with site.context.database.reading() as session:
+            kept = jobs.history(session, "sync")
+        assert len(kept) == 51
+        assert min(job.created_at for job in kept) == 10.0
