@@ -17,6 +17,8 @@ from server.routes import (
     info,
     logs,
     model,
+    ohif,
+    proxy,
     quarantine,
     scoring,
     session,
@@ -39,6 +41,8 @@ ALL_ROUTERS: Final[tuple[APIRouter, ...]] = (
     quarantine.router,
     health.router,
     auth.router,
+    ohif.router,
+    proxy.router,
     index.router,
 )
 """Routers in the order of the documentation."""

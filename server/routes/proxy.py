@@ -1,0 +1,53 @@
+"""``/proxy/dicom``: DICOMweb for viewers, by a PACS or by this server itself.
+
+The roots ``qido``, ``wado`` and ``stow`` are one and the same: OHIF stores to its WADO root.
+"""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from server.dependencies import Now, ServicesDep
+from server.dicomweb import forwarding, local, storing
+from server.dicomweb.paths import Resource, parse_path
+
+router = APIRouter(prefix="/proxy/dicom", tags=["viewer"])
+
+Root = Literal["qido", "wado", "stow"]
+
+
+def _resource(request: Request, path: str) -> Resource:
+    return parse_path(path, request.scope["raw_path"])
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
+ResourceDep = Annotated[Resource, Depends(_resource)]
+BodyDep = Annotated[bytes, Depends(_body)]
+
+
+@router.get("/{root}/{path:path}", response_class=Response)
+def retrieve(
+    services: ServicesDep, request: Request, root: Root, resource: ResourceDep
+) -> Response:
+    """Search and retrieve by QIDO-RS and WADO-RS."""
+    if services.settings.pacs_url is not None:
+        return forwarding.forward(services.settings, request, resource)
+    return local.answer(services, request, resource)
+
+
+@router.post("/{root}/studies", response_class=Response)
+@router.post("/{root}/studies/{study_uid}", response_class=Response)
+def store(
+    services: ServicesDep,
+    request: Request,
+    now: Now,
+    root: Root,
+    body: BodyDep,
+    study_uid: str | None = None,
+) -> Response:
+    """Store by STOW-RS; a segmentation of an image of the pool becomes its final label."""
+    content_type = request.headers.get("content-type", "")
+    return storing.store(services, content_type, body, study_uid, now=now)
