@@ -1,11 +1,12 @@
 """DICOM segmentations of the labels of DICOM series, ``<id>.v<version>.dcm``."""
 
+from app import images
 from app.exchange.data_folder import DataFolder
 from app.exchange.exporting import stored_label
 from app.exchange.target import Target
-from app.imaging.derivation import Derivation
 from app.imaging.segmentation import write_segmentation
 from app.intake.image_rows import row_finding
+from app.pacs.export_job import derivation_of
 from app.store.tables import ImageRow, LabelRow
 
 
@@ -24,14 +25,13 @@ class SegmentationExporter:
         mask = stored_label(self._data, image, label)
         if not mask.any():
             return "left out, no voxel to show"
-        finding = row_finding(self._data.settings, image)
-        content = write_segmentation(finding.files, mask, derivation_of(label))
+        # Decoded for its check: the series must be the one that the label was drawn on.
+        images.open_volume(self._data.settings, self._data.files, image)
+        files = row_finding(self._data.settings, image).files
+        with self._data.database.reading() as session:
+            derivation = derivation_of(session, label)
+        content = write_segmentation(files, mask, derivation)
         return self._target.add_bytes(f"{image.id}.v{label.version}.dcm", content)
 
     def finish(self) -> None:
         """Write nothing more."""
-
-
-def derivation_of(label: LabelRow) -> Derivation:
-    """Return how a label came about; equal labels give equal instances."""
-    return Derivation(f"label {label.image_id} {label.sha256}", label.created_at)

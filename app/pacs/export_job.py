@@ -135,9 +135,14 @@ def _attempt(context: WorkContext, label_id: int) -> ExportStatus:
 def _order(session: Session, label_id: int) -> _Order:
     label = session.get_one(LabelRow, label_id)
     image = session.get_one(ImageRow, label.image_id)
+    return _Order(label, image, derivation_of(session, label))
+
+
+def derivation_of(session: Session, label: LabelRow) -> Derivation:
+    """Return how a label came about, so that every segmentation of it is the same instance."""
     # The time makes the seed different from that of any other deployment.
     seed = f"{label.id} {label.image_id} {label.version} {label.created_at!r} {label.sha256}"
-    return _Order(label, image, Derivation(seed, label.created_at, _algorithm(session, label)))
+    return Derivation(seed, label.created_at, _algorithm(session, label))
 
 
 def _algorithm(session: Session, label: LabelRow) -> Algorithm | None:

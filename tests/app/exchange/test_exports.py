@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -25,10 +26,12 @@ from app.imaging.segmentation_reader import read_segmentation
 from app.imaging.volume_file import read_volume_file
 from app.imaging.volume_writer import write_volume
 from app.intake.pool import FINAL_TAG, current_labels
+from app.pacs.export_job import derivation_of
 from app.store.tables import ImageRow
 from tests.app.conftest import Deployment
 from tests.app.exchange.labeled_pool import (
     GRID,
+    IDENTIFIERS,
     SERIES_UID,
     fill,
     lad,
@@ -37,6 +40,7 @@ from tests.app.exchange.labeled_pool import (
 )
 from tests.app.exchange.pool import axial_label, images_of, labels_of, take_all
 from tests.app.pool import add_model_version, add_prediction
+from tests.factories import write_dicom
 
 
 @pytest.fixture
@@ -248,6 +252,22 @@ class TestSegmentations:
         submit(pool, SERIES_UID, np.zeros_like(lad()))
         done = write(pool, SegmentationExporter(pool, Target(out, pool.settings)))
         assert done[SERIES_UID].what == "left out, no voxel to show"
+
+    def test_a_series_that_changed_gets_none(self, pool: DataFolder, out: Path) -> None:
+        changed = volume_with_calcium(5, kvp=100.0)
+        studies = pool.settings.studies_folder
+        assert studies is not None
+        write_dicom(studies / "series", replace(changed, identifiers=IDENTIFIERS))
+        done = write(pool, SegmentationExporter(pool, Target(out, pool.settings)))
+        assert "changed since it was registered" in str(done[SERIES_UID].problem)
+        assert list(out.iterdir()) == []
+
+    def test_it_is_the_instance_that_goes_to_a_pacs(self, pool: DataFolder, out: Path) -> None:
+        write(pool, SegmentationExporter(pool, Target(out, pool.settings)))
+        found = read_segmentation((out / f"{SERIES_UID}.v1.dcm").read_bytes())
+        (label,) = [label for label in labels_of(pool) if label.image_id == SERIES_UID]
+        with pool.database.reading() as session:
+            assert found.sop_uid == derivation_of(session, label).segmentation_uid
 
     def test_written_twice_they_are_the_same_file(self, pool: DataFolder, out: Path) -> None:
         write(pool, SegmentationExporter(pool, Target(out, pool.settings)))
