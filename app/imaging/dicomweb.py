@@ -6,8 +6,6 @@ address, and a series counts as retrieved only when every instance that it lists
 Concurrency: an object belongs to one thread; making one costs nothing.
 """
 
-import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,15 +20,14 @@ from dicomweb_client import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
 
 from app.errors import PacsDownError, PacsRefusedError, SettingsError
-from app.imaging.dicomweb_answers import error_of_answer, problem_of_store, value_of
-from app.imaging.parsing import PARSER_ERRORS
+from app.imaging.dicomweb_answers import (
+    answering,
+    check_uid,
+    is_uid,
+    problem_of_store,
+    value_of,
+)
 from app.settings import Settings
-
-_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
-"""A UID; zeros before a component are out of the standard, frequent, and harmless."""
-
-_UID_LENGTH: Final = 64
-"""Longest UID that DICOM allows."""
 
 _PAGE: Final = 200
 """Results asked for at once."""
@@ -43,6 +40,9 @@ _STORE_CHUNK_BYTES: Final = 1 << 40
 
 _AS_STORED: Final = (("application/dicom", "*"),)
 """Instances as the server keeps them: no loss, and nothing for it to convert."""
+
+_LEVELS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+"""What names an instance."""
 
 _SPELLING: Final = (("+", "%20"), ("%2A", "*"), ("%3F", "?"))
 """How a query is spelled so that servers understand it that decode little: Orthanc up to 1.10
@@ -94,6 +94,15 @@ class _Credentials(requests.auth.AuthBase):
             basic = requests.auth.HTTPBasicAuth(self.user.encode(), self.password.encode())
             return basic(request)
         return request
+
+
+@dataclass(frozen=True)
+class RemoteInstance:
+    """An instance that a DICOMweb server has; all UIDs are checked."""
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
 
 
 class DicomwebServer:
@@ -159,6 +168,27 @@ class DicomwebServer:
         wanted = ("", modality) if modality.isalnum() else None
         return [one for one in found if one and (wanted is None or one.modality in wanted)]
 
+    def find_objects(self, filters: Mapping[str, str]) -> list[RemoteInstance]:
+        """Find all instances that match, of whatever study and series.
+
+        Args:
+            filters: Wanted value by keyword of the attribute.
+        """
+
+        def page(client: DICOMwebClient, offset: int) -> list[_Item]:
+            items: list[_Item] = client.search_for_instances(
+                limit=self._page_size, offset=offset, search_filters=dict(filters)
+            )
+            return items
+
+        found = [
+            RemoteInstance(*(value_of(item, keyword) for keyword in _LEVELS))
+            for item in self._pages(page, "SOPInstanceUID")
+        ]
+        return [
+            one for one in found if all(map(is_uid, (one.study_uid, one.series_uid, one.sop_uid)))
+        ]
+
     def find_instances(self, study_uid: str, series_uid: str) -> list[str]:
         """Return the SOPInstanceUIDs of a series."""
         study, series = check_uid(study_uid), check_uid(series_uid)
@@ -194,7 +224,7 @@ class DicomwebServer:
 
     def retrieve_instance(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
         """Return one instance as a DICOM file."""
-        with _answering(), self._client() as client:
+        with answering(), self._client() as client:
             instance = client.retrieve_instance(
                 check_uid(study_uid), check_uid(series_uid), check_uid(sop_uid), _AS_STORED
             )
@@ -213,7 +243,7 @@ class DicomwebServer:
         Returns:
             The answer, whatever its status; a redirect is not followed.
         """
-        with _answering():
+        with answering():
             return requests.get(
                 f"{self.url}/{path}?{query}".rstrip("?"),
                 auth=self._credentials,
@@ -241,7 +271,7 @@ class DicomwebServer:
             bare.status_code, bare.raw = answer.status_code, BytesIO(b"")
             return bare
 
-        with _answering(), self._client(_STORE_CHUNK_BYTES, keep) as client:
+        with answering(), self._client(_STORE_CHUNK_BYTES, keep) as client:
             client.store_instances(datasets)
             problem = problem_of_store(answers[-1], [str(one.SOPInstanceUID) for one in datasets])
         if problem:
@@ -250,12 +280,12 @@ class DicomwebServer:
     def _instances(self, study_uid: str, series_uid: str) -> Iterator[tuple[str, bytes]]:
         """Yield SOPInstanceUID and file of each instance of a series as it comes."""
         with self._client() as client:
-            with _answering():
+            with answering():
                 instances = client.iter_series(
                     check_uid(study_uid), check_uid(series_uid), media_types=_AS_STORED
                 )
             while True:
-                with _answering():
+                with answering():
                     instance = next(instances, None)
                     if instance is None:
                         return
@@ -278,7 +308,7 @@ class DicomwebServer:
         offset = 0
         with self._client() as client:
             while True:
-                with _answering():
+                with answering():
                     items = page(client, offset)
                     fresh = {value_of(item, keyword): item for item in items}
                 if fresh.keys() <= found.keys():
@@ -336,21 +366,6 @@ def public_url(url: str) -> str:
     return parts._replace(netloc=host).geturl().rstrip("/")
 
 
-def check_uid(uid: str) -> str:
-    """Return a UID unchanged.
-
-    Raises:
-        PacsRefusedError: If it is none, so that it can never be part of a path.
-    """
-    if not _is_uid(uid):
-        raise PacsRefusedError("the DICOMweb server named something that is no DICOM UID")
-    return uid
-
-
-def _is_uid(uid: str) -> bool:
-    return len(uid) <= _UID_LENGTH and _UID.fullmatch(uid) is not None
-
-
 def _file_of(instance: pydicom.Dataset) -> bytes:
     buffer = BytesIO()
     instance.save_as(buffer)
@@ -360,7 +375,7 @@ def _file_of(instance: pydicom.Dataset) -> bytes:
 def _remote_series(item: _Item) -> RemoteSeries | None:
     study_uid, series_uid = value_of(item, "StudyInstanceUID"), value_of(item, "SeriesInstanceUID")
     count = value_of(item, "NumberOfSeriesRelatedInstances")
-    if not (_is_uid(study_uid) and _is_uid(series_uid)):
+    if not (is_uid(study_uid) and is_uid(series_uid)):
         return None
     return RemoteSeries(
         study_uid,
@@ -368,24 +383,3 @@ def _remote_series(item: _Item) -> RemoteSeries | None:
         value_of(item, "Modality"),
         int(count) if count.isdecimal() else None,
     )
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Turn whatever asking a server can raise into one of two errors."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except requests.HTTPError as error:
-        raise error_of_answer(error.response) from None
-    except requests.exceptions.InvalidJSONError:
-        raise PacsRefusedError("the DICOMweb server answered something else than JSON") from None
-    except requests.exceptions.SSLError:
-        raise PacsDownError("the certificate of the DICOMweb server is not trusted") from None
-    except requests.Timeout:
-        raise PacsDownError("the DICOMweb server did not answer in time") from None
-    except requests.RequestException:
-        raise PacsDownError("the DICOMweb server cannot be reached") from None
-    except PARSER_ERRORS:
-        raise PacsRefusedError("the DICOMweb server answered what cannot be read") from None

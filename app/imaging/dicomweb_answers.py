@@ -1,6 +1,9 @@
-"""What a DICOMweb server answers: values of its JSON, its refusals, what it did not store."""
+"""What a DICOMweb server answers: its UIDs and values, its refusals, what it did not store."""
 
-from collections.abc import Mapping, Sequence
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 from xml.etree.ElementTree import ParseError
@@ -11,6 +14,13 @@ from defusedxml.ElementTree import fromstring
 from pydicom.datadict import tag_for_keyword
 
 from app.errors import PacsDownError, PacsError, PacsRefusedError
+from app.imaging.parsing import PARSER_ERRORS
+
+_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+"""A UID; zeros before a component are out of the standard, frequent, and harmless."""
+
+_UID_LENGTH: Final = 64
+"""Longest UID that DICOM allows."""
 
 _PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 """Refusals below 500 that a later request may not meet."""
@@ -41,10 +51,47 @@ _Dataset = Mapping[str, Any]
 """A data set of DICOM JSON."""
 
 
+def check_uid(uid: str) -> str:
+    """Return a UID unchanged.
+
+    Raises:
+        PacsRefusedError: If it is none, so that it can never be part of a path.
+    """
+    if not is_uid(uid):
+        raise PacsRefusedError("the DICOMweb server named something that is no DICOM UID")
+    return uid
+
+
+def is_uid(uid: str) -> bool:
+    """Tell whether something is a UID."""
+    return len(uid) <= _UID_LENGTH and _UID.fullmatch(uid) is not None
+
+
 def value_of(item: _Dataset, keyword: str) -> str:
     """Return the first value of an element of DICOM JSON as text, empty where there is none."""
     values = _values(item, keyword)
     return str(values[0]) if values and values[0] is not None else ""
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn whatever asking a server can raise into one of two errors."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except requests.HTTPError as error:
+        raise error_of_answer(error.response) from None
+    except requests.exceptions.InvalidJSONError:
+        raise PacsRefusedError("the DICOMweb server answered something else than JSON") from None
+    except requests.exceptions.SSLError:
+        raise PacsDownError("the certificate of the DICOMweb server is not trusted") from None
+    except requests.Timeout:
+        raise PacsDownError("the DICOMweb server did not answer in time") from None
+    except requests.RequestException:
+        raise PacsDownError("the DICOMweb server cannot be reached") from None
+    except PARSER_ERRORS:
+        raise PacsRefusedError("the DICOMweb server answered what cannot be read") from None
 
 
 def error_of_answer(answer: requests.Response) -> PacsError:

@@ -21,6 +21,7 @@ from app.imaging.scan import find_images, read_finding
 from app.imaging.volume import Volume
 from app.pacs import retrieval, status
 from app.pacs.registration import register, signature_of
+from app.pacs.segmentation_sync import take_segmentations
 from app.store.tables import ImageRow, JobRow, QuarantineRow
 
 logger = logging.getLogger(__name__)
@@ -139,6 +140,9 @@ def _steps(looking: _Sync) -> Generator[Progress, None, None]:
         yield Progress((done + 1) / (len(new) + 1))
     _mark_missing(looking, {series.series_uid for series in found})
     _forget_healed(looking, found)
+    for is_label in take_segmentations(looking.context, looking.server):
+        looking.report.labels += is_label
+        yield Progress(1.0)
 
 
 def _is_news(looking: _Sync, series: RemoteSeries) -> bool:
