@@ -1,0 +1,232 @@
+"""Segmentations that others stored, as labels of a pool of DICOM series."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from pydicom.sr.codedict import codes
+from sqlalchemy import select
+
+from app import images, labels
+from app.errors import LabelError
+from app.imaging.derivation import ANATOMICAL_STRUCTURE, ARTERY_CODES
+from app.imaging.labelmap import read_label_map
+from app.pacs.segmentations import (
+    TakenSegmentation,
+    take_segmentation,
+    unknown_segmentations,
+)
+from app.store.tables import ImageRow, LabelRow, SegmentationRow
+from tests.app.conftest import Deployment
+from tests.app.imaging.segmentations import edited, foreign_segmentation
+from tests.factories import SHAPE, make_volume, write_dicom
+
+PAINTED = (2, slice(1, 4), slice(2, 5))
+"""Where the segments of these tests are drawn."""
+
+
+@pytest.fixture
+def series(deployment: Deployment) -> list[Path]:
+    """Register one DICOM series."""
+    files = write_dicom(deployment.studies / "series")
+    scan(deployment, now=5.0)
+    return files
+
+
+def scan(deployment: Deployment, *, now: float) -> None:
+    images.scan_studies(deployment.database, deployment.settings, now=lambda: now)
+
+
+def mask() -> NDArray[np.uint8]:
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[PAINTED] = 1
+    return drawn
+
+
+def take(deployment: Deployment, content: bytes, *, now: float = 10.0) -> TakenSegmentation:
+    return take_segmentation(
+        deployment.database,
+        deployment.files,
+        deployment.settings,
+        content,
+        origin="stow",
+        now=now,
+    )
+
+
+def all_labels(deployment: Deployment) -> Sequence[LabelRow]:
+    with deployment.database.reading() as session:
+        return session.scalars(select(LabelRow)).all()
+
+
+def notes(deployment: Deployment) -> Sequence[SegmentationRow]:
+    with deployment.database.reading() as session:
+        return session.scalars(select(SegmentationRow)).all()
+
+
+def drawn_in(deployment: Deployment, taken: TakenSegmentation) -> NDArray[Any]:
+    assert taken.label is not None, taken.problem
+    return read_label_map(labels.label_file(deployment.files, taken.label)).array
+
+
+def test_becomes_a_final_label_with_its_bytes(deployment: Deployment, series: list[Path]) -> None:
+    content = foreign_segmentation(series, mask(), ["RCA calcium"])
+    taken = take(deployment, content)
+    np.testing.assert_array_equal(drawn_in(deployment, taken), mask() * 4)
+    (label,) = all_labels(deployment)
+    assert (label.tag, label.version, label.annotator, label.created_at) == (
+        "final",
+        1,
+        "dicom-seg",
+        10.0,
+    )
+    assert (label.covers_calcium, label.covers_regions) == (True, False)
+    assert labels.submitted_file(deployment.files, label).read_bytes() == content
+    assert label.info["segmentation"] == {"sop_instance_uid": taken.sop_uid, "origin": "stow"}
+    (note,) = notes(deployment)
+    assert (note.sop_uid, note.origin, note.label_id) == (taken.sop_uid, "stow", label.id)
+
+
+def test_is_taken_once(deployment: Deployment, series: list[Path]) -> None:
+    content = foreign_segmentation(series, mask(), ["LM"])
+    assert take(deployment, content).is_new
+    again = take(deployment, content, now=20.0)
+    assert again.label is not None
+    assert not again.is_new
+    assert len(all_labels(deployment)) == 1
+
+
+def test_an_empty_segmentation_is_a_patient_without_calcium(
+    deployment: Deployment, series: list[Path]
+) -> None:
+    made = foreign_segmentation(series, mask(), ["LAD", "LCX"], omit_empty_frames=False)
+
+    def erase(dataset: pydicom.Dataset) -> None:
+        dataset.PixelData = bytes(len(dataset.PixelData))
+
+    taken = take(deployment, edited(made, erase))
+    assert not drawn_in(deployment, taken).any()
+    assert all_labels(deployment)[0].covers_calcium
+
+
+class TestNames:
+    def test_codes_stand_for_a_name_that_says_nothing(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        regions = [ARTERY_CODES["LCX"]]
+        made = foreign_segmentation(series, mask(), ["Segment 1"], regions=regions)
+        np.testing.assert_array_equal(drawn_in(deployment, take(deployment, made)), mask() * 3)
+
+    @pytest.mark.parametrize(
+        ("name", "region", "category", "reason"),
+        [
+            ("Segment 1", None, codes.SCT.Tissue, "got 'Segment 1'"),
+            ("Stent", "LAD", codes.SCT.PhysicalObject, "got 'Stent'"),
+            ("LAD", "RCA", codes.SCT.Tissue, "has the code of the RCA"),
+            ("LAD", "LAD", ANATOMICAL_STRUCTURE, "coded as anatomy"),
+            ("LAD region", "RCA", ANATOMICAL_STRUCTURE, "has the code of the RCA"),
+        ],
+    )
+    def test_what_may_be_something_else_is_no_calcium(
+        self,
+        name: str,
+        region: str | None,
+        category: Any,
+        reason: str,
+        deployment: Deployment,
+        series: list[Path],
+    ) -> None:
+        regions = [ARTERY_CODES[region]] if region else []
+        made = foreign_segmentation(series, mask(), [name], regions=regions, category=category)
+        taken = take(deployment, made)
+        assert taken.label is None
+        assert reason in taken.problem
+        assert taken.image_id is not None
+        assert all_labels(deployment) == []
+        assert notes(deployment)[0].problem == taken.problem
+
+    def test_segments_without_pixels_may_have_any_name(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        pixels = np.stack([mask(), 0 * mask()], axis=-1)
+        made = foreign_segmentation(series, pixels, ["LM", "Segment 2"])
+        np.testing.assert_array_equal(drawn_in(deployment, take(deployment, made)), mask())
+
+    def test_nothing_drawn_under_no_name_is_not_zero_calcium(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        made = foreign_segmentation(series, mask(), ["Segment 1"])
+
+        def erase(dataset: pydicom.Dataset) -> None:
+            dataset.PixelData = bytes(len(dataset.PixelData))
+
+        assert "names no artery" in take(deployment, edited(made, erase)).problem
+        assert all_labels(deployment) == []
+
+
+class TestRefusals:
+    def test_another_frame_of_reference_is_refused(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        def move(dataset: pydicom.Dataset) -> None:
+            dataset.FrameOfReferenceUID = "1.2.3.4"
+
+        made = edited(foreign_segmentation(series, mask(), ["LM"]), move)
+        assert "frame of reference" in take(deployment, made).problem
+        assert all_labels(deployment) == []
+
+    def test_calcium_of_two_arteries_is_refused(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        pixels = np.stack([mask(), mask()], axis=-1)
+        made = foreign_segmentation(series, pixels, ["LM", "LAD"])
+        assert "calcium of two arteries" in take(deployment, made).problem
+
+    def test_what_is_no_segmentation_is_an_error(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        with pytest.raises(LabelError, match="another kind"):
+            take(deployment, series[0].read_bytes())
+        assert notes(deployment) == []
+
+    def test_a_removed_image_takes_no_label(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        with deployment.database.writing() as session:
+            image_id = session.scalars(select(ImageRow.id)).one()
+            images.remove_image(session, image_id, actor="anna", now=6.0)
+        taken = take(deployment, foreign_segmentation(series, mask(), ["LM"]))
+        assert (taken.image_id, taken.label) == (None, None)
+
+
+class TestSeriesOutsideThePool:
+    @pytest.fixture
+    def foreign(self, tmp_path: Path) -> bytes:
+        files = write_dicom(tmp_path / "elsewhere", make_volume(seed=7))
+        return foreign_segmentation(files, mask(), ["LM"])
+
+    def unknown(self, deployment: Deployment, taken: TakenSegmentation) -> bool:
+        with deployment.database.reading() as session:
+            return unknown_segmentations(session, [taken.sop_uid]) == [taken.sop_uid]
+
+    def test_is_noted_and_looked_at_again_after_a_registration(
+        self, deployment: Deployment, series: list[Path], foreign: bytes, tmp_path: Path
+    ) -> None:
+        taken = take(deployment, foreign)
+        assert "not in the pool" in taken.problem
+        assert not self.unknown(deployment, taken)
+        (tmp_path / "elsewhere").rename(deployment.studies / "other")
+        scan(deployment, now=15.0)
+        assert self.unknown(deployment, taken)
+        assert take(deployment, foreign, now=20.0).is_new
+        assert not self.unknown(deployment, taken)
+
+    def test_a_refused_one_is_not_looked_at_again(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        taken = take(deployment, foreign_segmentation(series, mask(), ["Aorta"]), now=1.0)
+        assert not self.unknown(deployment, taken)
