@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+from requests.auth import HTTPBasicAuth
 
 _PROGRAM = "Orthanc"
 
@@ -96,10 +97,11 @@ class OrthancServer:
 
     def request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send a request to Orthanc's own REST interface and check that it succeeded."""
+        user = next(iter(self.users.items()), None)
         # As bytes, because requests knows only Latin-1 names.
-        user = next(((name.encode(), word.encode()) for name, word in self.users.items()), None)
+        basic = HTTPBasicAuth(user[0].encode(), user[1].encode()) if user else None
         answer = requests.request(
-            method, self.root + path, auth=user, timeout=_REQUEST_S, **arguments
+            method, self.root + path, auth=basic, timeout=_REQUEST_S, **arguments
         )
         answer.raise_for_status()
         return answer

@@ -91,8 +91,7 @@ class _Credentials(requests.auth.AuthBase):
         if self.token:
             request.headers["Authorization"] = f"Bearer {self.token}"
         elif self.user:
-            basic = requests.auth.HTTPBasicAuth(self.user.encode(), self.password.encode())
-            return basic(request)
+            requests.auth.HTTPBasicAuth(self.user.encode(), self.password.encode())(request)
         return request
 
 

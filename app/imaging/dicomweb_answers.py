@@ -133,9 +133,8 @@ def _outcome(answer: requests.Response) -> tuple[list[int] | None, set[str]]:
         if "xml" in answer.headers.get("Content-Type", ""):
             item = _of_xml(answer.content)
         else:
-            item = answer.json()
-        if isinstance(item, list):
-            item = item[0]
+            said = answer.json()
+            item = said[0] if isinstance(said, list) else said
         failed = _values(item, "FailedSOPSequence")
         reasons = [int(value_of(one, "FailureReason") or 0) for one in failed]
         stored = {

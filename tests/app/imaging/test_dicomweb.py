@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.uid import UID
 
 from app.errors import PacsDownError, PacsError, PacsRefusedError, SettingsError
 from app.imaging.dicomweb import DicomwebServer, dicomweb_server, public_url
@@ -84,7 +85,8 @@ class TestRealServer:
         (tmp_path / "bad.dcm").write_bytes(series[0][0].read_bytes())
         nameless = pydicom.dcmread(tmp_path / "bad.dcm")
         nameless.StudyInstanceUID = ""
-        nameless.SOPInstanceUID = nameless.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        nameless.SOPInstanceUID = "1.2.3"
+        nameless.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
         nameless.save_as(tmp_path / "bad.dcm")
         contents = [series[0][1].read_bytes(), (tmp_path / "bad.dcm").read_bytes()]
         with pytest.raises(PacsRefusedError, match="did not store 1 of 2 objects"):

@@ -3,19 +3,25 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
+from numpy.typing import NDArray
+from sqlalchemy import select
 
 from app import images, jobs
+from app.calcium.labels import LABELS
 from app.errors import ImagingError, PacsDownError
+from app.imaging.segmentation import write_segmentation
 from app.imaging.volume_hash import content_hash
 from app.pacs import status
 from app.pacs.status import PacsStatus
 from app.pacs.sync import request_sync_if_due, sync
-from app.store.tables import ImageRow
+from app.store.tables import ImageRow, LabelRow, SegmentationRow
+from tests.app.imaging.segmentations import DERIVATION
 from tests.app.pacs.conftest import PacsSite
 from tests.app.pool import add_model_version, label_row
-from tests.factories import make_volume, write_dicom
+from tests.factories import SHAPE, make_volume, write_dicom
 from tests.real_data import real_data
 
 _SLICES = 6
@@ -32,6 +38,13 @@ def pacs_status(site: PacsSite) -> PacsStatus:
 def label(site: PacsSite, image_id: str) -> None:
     with site.context.database.writing() as session:
         session.add(label_row(image_id))
+
+
+def drawn() -> NDArray[np.uint8]:
+    """Return a label map with one plaque in the RCA."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2, 2:4, 3:5] = LABELS["RCA"]
+    return labels
 
 
 def neighbours(folder: Path) -> tuple[str, list[Path]]:
@@ -191,6 +204,39 @@ class TestGoneSeries:
         assert site.run(sync)["registered"] == 1
         assert site.image(uid).source == "dicomweb"
         assert site.present() == {uid}
+
+
+class TestSegmentations:
+    def test_of_an_image_becomes_its_label_once(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.remote.upload([write_segmentation(site.files(1), drawn(), DERIVATION)])
+        assert site.run(sync)["labels"] == 1
+        assert site.run(sync)["labels"] == 0
+        with site.context.database.reading() as session:
+            rows = session.scalars(select(LabelRow)).all()
+        assert [(row.image_id, row.tag, row.version) for row in rows] == [(uid, "final", 1)]
+
+    def test_of_a_study_without_images_is_not_retrieved(self, site: PacsSite) -> None:
+        site.add_series(1)
+        site.remote.upload([write_segmentation(site.files(1), drawn(), DERIVATION)])
+        elsewhere = site.with_settings(pacs_filter={"Modality": "CT", "PatientID": "nobody"})
+        assert elsewhere.run(sync)["labels"] == 0
+        with site.context.database.reading() as session:
+            assert session.scalars(select(SegmentationRow)).all() == []
+
+    def test_what_only_says_that_it_is_one_is_noted(self, site: PacsSite) -> None:
+        site.add_series(1)
+        pretender = pydicom.dcmread(site.files(1)[0])
+        pretender.Modality, pretender.SeriesInstanceUID = "SEG", "1.2.3"
+        pretender.SOPInstanceUID = "1.2.4"
+        pretender.save_as(site.folder / "pretender.dcm")
+        site.remote.upload([site.folder / "pretender.dcm"])
+        assert site.run(sync)["labels"] == 0
+        with site.context.database.reading() as session:
+            (row,) = session.scalars(select(SegmentationRow)).all()
+        assert row.sop_uid == "1.2.4"
+        assert row.label_id is None
+        assert row.problem
 
 
 class TestServerDown:
