@@ -348,8 +348,8 @@ class TestScores:
 
     def test_reference_scores_are_listed_without_a_label(self, pool: DataFolder, out: Path) -> None:
         with pool.database.writing() as session:
-            row = session.get_one(ImageRow, "unlabeled")
-            row.info = {**row.info, "reference_scores": {"agatston": {"total": 30.44}}}
+            image = session.get_one(ImageRow, "unlabeled")
+            image.info = {**image.info, "reference_scores": {"agatston": {"total": 30.44}}}
         row = self.table(pool, out)[-1]
         assert (row["image"], row["version"]) == ("unlabeled", "")
         assert (row["reference_agatston"], row["total_agatston"]) == ("30.44", "")
