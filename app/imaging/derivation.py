@@ -111,7 +111,7 @@ def read_sources(files: Sequence[Path]) -> list[pydicom.Dataset]:
             raise ImagingError("the DICOM header cannot be read") from error
 
 
-def equipment() -> dict[str, str]:
+def equipment() -> dict[str, Any]:
     """Return what every instance says about the program that made it."""
     return {
         "manufacturer": MANUFACTURER,

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.pixels import iter_pixels
+from pydicom.pixels.utils import iter_pixels
 from pydicom.sr.coding import Code
 from pydicom.uid import SegmentationStorage
 

@@ -96,5 +96,5 @@ def pause_s(attempts: int) -> float:
     return min(_FIRST_PAUSE_S * 2.0**doublings, _LONGEST_PAUSE_S)
 
 
-def _due(now: float) -> Select[tuple[ExportRow]]:
+def _due(now: float) -> Select[ExportRow]:
     return select(ExportRow).where(ExportRow.status == "waiting", ExportRow.next_at <= now).limit(1)

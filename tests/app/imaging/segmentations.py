@@ -9,6 +9,7 @@ import highdicom
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.pixels.utils import pack_bits
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -43,7 +44,7 @@ def reorder_frames(content: bytes, order: Sequence[int]) -> bytes:
     def edit(dataset: pydicom.Dataset) -> None:
         frames = dataset.pixel_array
         groups = list(dataset.PerFrameFunctionalGroupsSequence)
-        dataset.PixelData = pydicom.pixels.pack_bits(frames[list(order)])
+        dataset.PixelData = pack_bits(frames[list(order)])
         dataset.PerFrameFunctionalGroupsSequence = [groups[index] for index in order]
 
     return edited(content, edit)

@@ -2,6 +2,7 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -88,7 +89,8 @@ def test_is_valid_dicom(content: bytes, empty_content: bytes, tmp_path: Path) ->
 def test_is_the_report_template_that_programs_know(content: bytes, scores: CalciumScores) -> None:
     report = highdicom.sr.srread(BytesIO(content))
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
-    groups = report.content.get_volumetric_roi_measurement_groups()
+    tree: Any = report.content
+    groups = tree.get_volumetric_roi_measurement_groups()
     assert [group.tracking_identifier for group in groups] == ["LAD", "RCA"]
     (agatston,) = groups[0].get_measurements(
         name=highdicom.sr.CodedConcept("450360000", "SCT", "Coronary artery calcium score")
