@@ -26,7 +26,7 @@ class RunningServer:
     """A server on a port of its own."""
 
     url: str
-    studies: Path
+    studies: Path | str
     data: Path
     process: subprocess.Popen[bytes]
 
@@ -67,7 +67,7 @@ def serving(studies: Path, data: Path, **settings: object) -> Iterator[RunningSe
 
 
 @contextmanager
-def started(studies: Path, data: Path, **settings: object) -> Iterator[RunningServer]:
+def started(studies: Path | str, data: Path, **settings: object) -> Iterator[RunningServer]:
     """Run ``caclabel serve`` until the block ends; ready when it answers."""
     port = _free_port()
     command = [sys.executable, "-m", "server.cli", "serve", "--port", str(port)]

@@ -146,7 +146,7 @@ class TestWithAModel:
         assert sum(shares.values()) == pytest.approx(1)
 
     def test_infer_takes_the_image_of_a_session(self, client: Any, server: RunningServer) -> None:
-        opened = client.create_session(str(server.studies / "case_1.nii.gz"))
+        opened = client.create_session(str(Path(server.studies) / "case_1.nii.gz"))
         session_id = opened["session_id"]
         assert client.get_session(session_id)["name"] == session_id
         path, _ = client.infer("calcium", "anything", {}, session_id=session_id)
