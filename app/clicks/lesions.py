@@ -66,7 +66,7 @@ class ClickedLesion:
     @property
     def is_empty(self) -> bool:
         """Tell whether there is no lesion at the click."""
-        return self.voxels.shape[1] == 0
+        return self.voxels.size == 0
 
 
 def lesions_at(image: AxialImage, clicks: Clicks, *, rule: str) -> list[ClickedLesion]:

@@ -3,6 +3,7 @@
 from fastapi import UploadFile
 
 from app import images, inference, label_scores, labels, model_versions, preannotations
+from app.intake import dicom_reference
 from app.label_scores import LabelScores, score_label
 from app.store.tables import ImageRow
 from server.dependencies import Services
@@ -61,8 +62,11 @@ def review(services: Services, image_id: str, tag: str, info: JsonObject, *, now
 def add_image(
     services: Services, image_id: str, upload: UploadFile, *, params: JsonObject, now: float
 ) -> ImageRow:
-    """Check a volume, then take it into the pool."""
+    """Check a volume, then take it into the pool; a DICOM slice only refers to one there."""
     with received(services.settings, [upload]) as [file], services.database.writing() as session:
+        if file.name.lower().endswith(dicom_reference.EXTENSION):
+            actor = client_of(params)
+            return dicom_reference.keep_reference(session, file.path, actor=actor, now=now)
         row = images.register_upload(
             session,
             services.files,

@@ -9,6 +9,7 @@ from app import datastore, images
 from app.store.tables import Json
 from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
 from server.flows import downloads, submissions
+from server.wire.ids import ImageId
 from server.wire.options import DEFAULT_CLIENT, client_of, read_object
 from server.wire.schemas import ImageOut
 
@@ -21,7 +22,7 @@ def add_image(
     services: ServicesDep,
     now: Now,
     file: UploadFile,
-    image: str = "",
+    image: ImageId = "",
     params: Annotated[str, Form()] = "{}",
 ) -> ImageOut:
     """Take an uploaded volume into the pool; the id is the file name unless one is given."""
@@ -32,7 +33,7 @@ def add_image(
 
 @router.delete("")
 @router.delete("/image")
-def remove_image(database: DatabaseDep, now: Now, id: str) -> Json:
+def remove_image(database: DatabaseDep, now: Now, id: ImageId) -> Json:
     """Take an image out of the pool; its file and labels are kept."""
     with database.writing() as session:
         images.remove_image(session, id, actor=DEFAULT_CLIENT, now=now)
@@ -40,26 +41,26 @@ def remove_image(database: DatabaseDep, now: Now, id: str) -> Json:
 
 
 @router.get("/image", response_class=FileResponse)
-def download_image(services: ServicesDep, image: str) -> FileResponse:
+def download_image(services: ServicesDep, image: ImageId) -> FileResponse:
     """Download the image as one file."""
     return downloads.image_answer(services, image)
 
 
 @router.head("/image")
-def check_image(services: ServicesDep, image: str, check_sum: str = "") -> None:
+def check_image(services: ServicesDep, image: ImageId, check_sum: str = "") -> None:
     """Tell whether the image is there (and has the checksum ``SHA256:<hex>``)."""
     downloads.check_image(services, image, check_sum)
 
 
 @router.get("/image/info")
-def read_image_info(session: ReadSession, image: str) -> Json:
+def read_image_info(session: ReadSession, image: ImageId) -> Json:
     """Return what is kept with an image."""
     return datastore.image_info(images.get_image(session, image))
 
 
 @router.put("/image/info")
 def update_image_info(
-    database: DatabaseDep, now: Now, image: str, info: Annotated[str, Form()] = "{}"
+    database: DatabaseDep, now: Now, image: ImageId, info: Annotated[str, Form()] = "{}"
 ) -> None:
     """Merge a JSON object into what is kept with an image."""
     given = read_object(info, "info")

@@ -9,6 +9,7 @@ from app import labels, preannotations
 from app.store.tables import Json
 from server.dependencies import DatabaseDep, FilesDep, Now, ReadSession, ServicesDep
 from server.flows import downloads, submissions
+from server.wire.ids import ImageId
 from server.wire.options import DEFAULT_CLIENT, read_object
 from server.wire.scores import LabelOut, label_answer
 
@@ -19,7 +20,7 @@ router = APIRouter(prefix="/datastore", tags=["datastore: labels"])
 def save_label(
     services: ServicesDep,
     now: Now,
-    image: str,
+    image: ImageId,
     label: UploadFile,
     tag: str = "",
     params: Annotated[str, Form()] = "{}",
@@ -31,19 +32,19 @@ def save_label(
 
 
 @router.get("/label", response_class=FileResponse)
-def download_label(session: ReadSession, files: FilesDep, label: str, tag: str) -> FileResponse:
+def download_label(session: ReadSession, files: FilesDep, label: ImageId, tag: str) -> FileResponse:
     """Download the newest version of a label, with canonical names and values."""
     return downloads.label_answer(session, files, label, tag)
 
 
 @router.head("/label")
-def check_label(session: ReadSession, image: str, tag: str) -> None:
+def check_label(session: ReadSession, image: ImageId, tag: str) -> None:
     """Tell whether an image has a label."""
     preannotations.label_info(session, image, tag)
 
 
 @router.delete("/label")
-def remove_label(database: DatabaseDep, now: Now, id: str, tag: str) -> Json:
+def remove_label(database: DatabaseDep, now: Now, id: ImageId, tag: str) -> Json:
     """Hide every version of a label; nothing happens when there is none."""
     with database.writing() as session:
         labels.delete_label(session, id, tag, actor=DEFAULT_CLIENT, now=now)
@@ -51,14 +52,14 @@ def remove_label(database: DatabaseDep, now: Now, id: str, tag: str) -> Json:
 
 
 @router.get("/label/info")
-def read_label_info(session: ReadSession, label: str, tag: str) -> Json:
+def read_label_info(session: ReadSession, label: ImageId, tag: str) -> Json:
     """Return what is kept with a label."""
     return preannotations.label_info(session, label, tag)
 
 
 @router.put("/label/info")
 def replace_label_info(
-    services: ServicesDep, now: Now, label: str, tag: str, info: Annotated[str, Form()] = "{}"
+    services: ServicesDep, now: Now, label: ImageId, tag: str, info: Annotated[str, Form()] = "{}"
 ) -> None:
     """Merge a JSON object into what is kept with a label."""
     submissions.review(services, label, tag, read_object(info, "info"), now=now)
@@ -66,7 +67,7 @@ def replace_label_info(
 
 @router.put("/updatelabelinfo")
 def review_label(
-    services: ServicesDep, now: Now, label: str, tag: str, params: Annotated[str, Form()] = "{}"
+    services: ServicesDep, now: Now, label: ImageId, tag: str, params: Annotated[str, Form()] = "{}"
 ) -> None:
     """Keep what a reviewer says about a label, as the reviewer module of 3D Slicer sends it."""
     submissions.review(services, label, tag, read_object(params, "params"), now=now)

@@ -10,6 +10,7 @@ from server.flows.answering import Target
 from server.flows.infer_answers import Output
 from server.flows.temporary_images import session_for
 from server.wire.catalog import AnsweringModel
+from server.wire.ids import ImageId
 
 router = APIRouter(prefix="/infer", tags=["infer"])
 
@@ -19,7 +20,7 @@ def infer(
     services: ServicesDep,
     now: Now,
     model: AnsweringModel,
-    image: str = "",
+    image: ImageId = "",
     session_id: str = "",
     output: Output = "all",
     params: Annotated[str, Form()] = "{}",

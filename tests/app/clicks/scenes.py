@@ -34,7 +34,7 @@ def field(hu: NDArray[np.int16], connectivity: int = 26) -> Field:
 
 def image(hu: NDArray[np.int16], *, kvp: float | None = 120.0) -> AxialImage:
     """Make an image whose file has the axial order."""
-    return axial_image(Volume(hu, make_grid(hu.shape, spacing_mm=SPACING_MM), kvp))  # type: ignore[arg-type]  # three axes
+    return axial_image(Volume(hu, make_grid(hu.shape, spacing_mm=SPACING_MM), kvp))
 
 
 def mask_of(shape: Sequence[int], voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
