@@ -14,8 +14,11 @@ from app.pacs import retrieval
 from app.pacs.prefetch import next_unready, prefetch, request_prefetch_if_needed
 from app.pacs.sync import sync
 from app.store import cache
-from app.store.tables import ImageRow, LeaseRow
+from app.store.files import file_sha256
+from app.store.tables import ImageRow, JobRow, LeaseRow
+from tests.app.conftest import Deployment
 from tests.app.pacs.conftest import PacsSite
+from tests.factories import write_dicom
 
 _LONG_AGO_S = 7200.0
 
@@ -157,6 +160,20 @@ class TestPrefetch:
                 for _ in range(4)
             ]
         assert told == [sample.image.id for sample in got if sample]
+
+    def test_series_of_a_folder_are_converted_ahead_as_well(self, deployment: Deployment) -> None:
+        settings, database = deployment.settings, deployment.database
+        write_dicom(deployment.studies / "series")
+        images.scan_studies(database, settings, now=lambda: 1.0)
+        context = WorkContext(settings, database, deployment.files, "cpu")
+        wanted = next_unready(context)
+        assert len(wanted) == 1
+        for _ in prefetch(context, JobRow(id="job", request={"images": wanted})):
+            pass
+        with database.reading() as session:
+            row = images.get_image(session, wanted[0])
+        assert row.file_sha256 == file_sha256(images.image_file(settings, deployment.files, row))
+        assert next_unready(context) == []
 
     def test_what_cannot_be_read_is_looked_at_by_the_next_sync(self, site: PacsSite) -> None:
         uid = site.add_series(1)
