@@ -81,12 +81,12 @@ def judge(
 
 def agreement(pairs: Sequence[tuple[EvaluationCase, Prediction]], settings: Settings) -> Agreement:
     """Compare predictions with labels."""
-    counts = np.sum([_calcium_counts(case, found) for case, found in pairs], axis=0)
+    volumes = np.sum([_calcium_volumes(case, found) for case, found in pairs], axis=0)
     wanted = np.array([_total(case, settings) for case, _ in pairs])
     predicted = np.array([found.scores.total.agatston for _, found in pairs])
     return Agreement(
         images=len(pairs),
-        volume_f1=volume_f1(int(counts[0]), int(counts[1]), int(counts[2])),
+        volume_f1=volume_f1(*volumes.tolist()),
         agatston_icc=icc_2_1(wanted, predicted) if len(pairs) > 1 else math.nan,
         agatston_mae=mean_absolute_error(wanted, predicted),
         category_kappa=weighted_kappa(_categories(wanted), _categories(predicted)),
@@ -125,8 +125,8 @@ def _image_dice(context: WorkContext, label: LabelRow, row: ImageRow) -> float |
     if prediction is None or not label.covers_calcium:
         return None
     image = load_image(context.settings, context.files, row)
-    wanted = calcium.is_calcium(load_label(context.files, image, label.sha256))
-    found = calcium.is_calcium(load_label(context.files, image, prediction.sha256))
+    wanted = _calcified(image, load_label(context.files, image, label.sha256))
+    found = _calcified(image, load_label(context.files, image, prediction.sha256))
     total = int(wanted.sum() + found.sum())
     return 2 * int((wanted & found).sum()) / total if total else 1.0
 
@@ -149,14 +149,19 @@ def _uncertainty(context: WorkContext) -> Json:
         }
 
 
-def _calcium_counts(case: EvaluationCase, found: Prediction) -> NDArray[np.int64]:
-    """Count voxels of the calcium above the threshold: shared, invented, missed."""
-    # Painted voxels below the threshold are no calcium in any score.
-    candidates = case.image.hu >= case.image.threshold_hu
-    wanted = calcium.is_calcium(case.labels) & candidates
-    predicted = calcium.is_calcium(found.labels) & candidates
+def _calcium_volumes(case: EvaluationCase, found: Prediction) -> NDArray[np.float64]:
+    """Measure the calcium in mm3: shared, invented, missed."""
+    wanted = _calcified(case.image, case.labels)
+    predicted = _calcified(case.image, found.labels)
     shared = int((wanted & predicted).sum())
-    return np.array([shared, int(predicted.sum()) - shared, int(wanted.sum()) - shared])
+    voxels = np.array([shared, int(predicted.sum()) - shared, int(wanted.sum()) - shared])
+    return voxels * float(np.prod(case.image.spacing_mm))
+
+
+def _calcified(image: AxialImage, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Mark the labeled calcium; painted voxels below the threshold are none in any score."""
+    marked: NDArray[np.bool_] = calcium.is_calcium(labels) & (image.hu >= image.threshold_hu)
+    return marked
 
 
 def _total(case: EvaluationCase, settings: Settings) -> float:

@@ -1,0 +1,114 @@
+"""Agreement of predictions with labels, by figures worked out by hand."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app import images, labels
+from app.arrays import AxialImage
+from app.background.work import WorkContext, next_unit
+from app.calcium.labels import LABELS
+from app.calcium.score import calcium_scores
+from app.evaluation import EvaluationCase, agreement, evaluate_labels
+from app.imaging.volume import Grid, Volume
+from app.imaging.volume_writer import write_volume
+from app.intake.label_check import encode_canonical
+from app.predictions import Prediction
+from app.recipes import calcium
+from app.store.tables import JobRow
+from tests.app.conftest import Deployment
+from tests.app.pool import add_model_version, add_prediction
+from tests.factories import make_grid
+
+SHAPE = (4, 16, 16)
+_LAD = LABELS["LAD"]
+
+
+def heart(bright: NDArray[np.bool_], grid: Grid) -> AxialImage:
+    hu = np.where(bright, 400, -100).astype(np.int16)
+    return AxialImage(hu, grid, grid, 120.0)
+
+
+def block(columns: slice) -> NDArray[np.bool_]:
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[1:3, 4:8, columns] = True
+    return mask
+
+
+def drawn(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.where(mask, np.uint8(_LAD), np.uint8(0)).astype(np.uint8)
+
+
+def case(image: AxialImage, mask: NDArray[np.bool_]) -> EvaluationCase:
+    training = calcium.training_case(
+        "case", image, drawn(mask), covers_calcium=True, covers_regions=False
+    )
+    return EvaluationCase(image, drawn(mask), training)
+
+
+def prediction(image: AxialImage, mask: NDArray[np.bool_]) -> Prediction:
+    scores = calcium_scores(image.hu, drawn(mask), spacing_mm=image.spacing_mm, kvp=image.kvp)
+    return Prediction(
+        labels=drawn(mask),
+        scores=scores,
+        agatston_samples=np.zeros((0, 4)),
+        clinical_uncertainty=0.0,
+        lesion_uncertainty=0.0,
+        region_uncertainty=0.0,
+        has_candidates=True,
+        embedding=np.zeros(1, np.float32),
+        seconds=0.0,
+    )
+
+
+def test_f1_weighs_patients_by_volume_and_not_by_voxels(deployment: Deployment) -> None:
+    everything = block(slice(4, 8))
+    fine = heart(everything, make_grid(SHAPE, spacing_mm=(3.0, 1.0, 1.0)))
+    coarse = heart(everything, make_grid(SHAPE, spacing_mm=(3.0, 2.0, 2.0)))
+    nothing = np.zeros(SHAPE, np.bool_)
+    pairs = [
+        (case(fine, everything), prediction(fine, everything)),
+        (case(coarse, everything), prediction(coarse, nothing)),
+    ]
+    found = agreement(pairs, deployment.settings)
+    # 32 voxels each: 96 mm3 found, 384 mm3 missed; by voxels it would be 2/3.
+    assert found.volume_f1 == pytest.approx(2 * 96 / (2 * 96 + 384))
+
+
+def test_paint_below_the_threshold_is_no_calcium(deployment: Deployment) -> None:
+    bright = block(slice(4, 6))
+    image = heart(bright, make_grid(SHAPE, spacing_mm=(3.0, 1.0, 1.0)))
+    too_far = block(slice(2, 9))
+    found = agreement([(case(image, too_far), prediction(image, bright))], deployment.settings)
+    assert found.volume_f1 == 1.0
+
+
+def test_dice_forgives_paint_below_the_threshold(deployment: Deployment, tmp_path: Path) -> None:
+    bright = block(slice(4, 6))
+    image = heart(bright, make_grid(SHAPE, spacing_mm=(3.0, 1.0, 1.0)))
+    path = tmp_path / "a.nrrd"
+    write_volume(path, Volume(image.hu, image.grid, 120.0))
+    painted = encode_canonical(drawn(block(slice(2, 9))), image.grid)
+    with deployment.database.writing() as session:
+        common = (session, deployment.files, deployment.settings)
+        images.register_upload(*common, path=path, image_id="a", name="a.nrrd", info={}, now=1.0)
+        labels.submit_label(
+            *common,
+            image_id="a",
+            content=painted,
+            file_name="a.nrrd",
+            params={"label_info": [{"name": name} for name in LABELS]},
+            annotator="anna",
+            now=2.0,
+        )
+        row = add_prediction(session, "a", add_model_version(session).id, uncertainty=0.0)
+        row.sha256 = deployment.files.put(encode_canonical(drawn(bright), image.grid), ".nrrd")
+    context = WorkContext(deployment.settings, deployment.database, deployment.files, "cpu")
+    work = evaluate_labels(context, JobRow(request={"method": "dice"}))
+    results = (
+        result for progress, result in map(next_unit, itertools.repeat(work)) if not progress
+    )
+    assert next(results) == {"a": {"dice": 1.0}}
