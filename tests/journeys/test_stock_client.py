@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.calcium.labels import LABELS
+from app.calcium.labels import CALCIUM_LABELS, LABELS
 from app.imaging.geometry import same_grid
 from app.imaging.labelmap import read_label_map
 from tests.journeys.pool import grid, tiny_labels, write_image, write_label, write_pool
@@ -160,6 +160,50 @@ class TestWithAModel:
         image = write_image(tmp_path / "somewhere.nii.gz", seed=77)
         path, _ = client.infer("calcium", "", {}, file=str(image))
         check_mask(path)
+
+    def test_clicks_of_smart_edit_grow_a_label_that_is_submitted(self, client: Any) -> None:
+        info = client.info()["models"]
+        assert [name for name in info if info[name]["type"] == "deepgrow"] == ["lesion_click"]
+        calcium = np.argwhere(tiny_labels(4) == LABELS["LAD"])
+        z, y, x = (int(index) for index in calcium[0])
+        # Every click of a segment comes again with the next one; the second is on nothing.
+        points: list[list[int]] = []
+        for point in ([x, y, z], [0, 0, 0]):
+            points.append(point)
+            params = {"label": "LAD", "foreground": points, "background": []}
+            path, table = client.infer("lesion_click", "case_4", params)
+            mask = read_label_map(Path(path))
+            assert same_grid(mask.grid, grid())
+            np.testing.assert_array_equal(mask.array, tiny_labels(4) == LABELS["LAD"])
+            assert table["label_names"] == {"LAD": 1}
+        assert "message" in table
+        names = [{"name": "LAD", "idx": 1}]
+        answer = client.save_label("case_4", path, params={"label_info": names})
+        # 2 slices of 3 x 3 voxels of 1 mm2 at 400 HU, weight 4.
+        assert answer["calcium"]["arteries"]["LAD"]["agatston"] == pytest.approx(72)
+        assert answer["calcium"]["total"] == pytest.approx(
+            {key: table["calcium"][key] for key in answer["calcium"]["total"]}
+        )
+
+    def test_clicks_without_an_artery_take_that_of_the_network(self, client: Any) -> None:
+        _, table = client.infer("calcium", "case_5", {})
+        z, y, x = (int(i) for i in np.argwhere(tiny_labels(5) == LABELS["LAD"])[0])
+        # In this mode 3D Slicer sends the clicks under the names of all segments.
+        points = {name: [[x, y, z]] if name == "LM" else [] for name in LABELS}
+        path, table = client.infer("lesion_assign", "case_5", {**points, "label": "LM"})
+        assert table["label_names"] == CALCIUM_LABELS
+        values = set(np.unique(read_label_map(Path(path)).array)) - {0}
+        # A network of one epoch may see no artery there; it never sees two.
+        [lesion] = table["lesions"]
+        assert values == ({CALCIUM_LABELS[lesion["artery"]]} if "artery" in lesion else set())
+
+    def test_a_click_takes_the_image_of_a_session(self, client: Any, server: RunningServer) -> None:
+        session_id = client.create_session(str(server.studies / "case_3.nii.gz"))["session_id"]
+        z, y, x = (int(i) for i in np.argwhere(tiny_labels(3) == LABELS["LAD"])[0])
+        params = {"label": "RCA", "foreground": [[x, y, z]], "background": []}
+        path, _ = client.infer("lesion_click", "local", params, session_id=session_id)
+        expected = tiny_labels(3) == LABELS["LAD"]
+        np.testing.assert_array_equal(read_label_map(Path(path)).array, expected)
 
     def test_quick_questions_are_answered_beside_training_and_prediction(
         self, client: Any, server: RunningServer, tmp_path: Path
