@@ -5,6 +5,7 @@ Frames may come in any order, and only some of them: each is placed by its own p
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from typing import Any, Final
 
@@ -38,6 +39,9 @@ Slices of an accepted series are off their even grid by up to a tenth of a dista
 
 _SHIFT_TOLERANCE: Final = 0.2
 """Farthest that frames may be shifted against each other within their planes, in pixels."""
+
+MOMENT_FORMAT: Final = "%Y%m%d%H%M%S"
+"""A date and a time of day, in an order that sorts."""
 
 _MAX_SEGMENTS: Final = 1000
 """Most segments read; label maps of whole bodies have some hundred."""
@@ -80,12 +84,14 @@ class Segmentation:
         sop_uid: SOPInstanceUID.
         series_uids: Series that it refers to.
         frame_uid: FrameOfReferenceUID, or empty.
+        made_at: When it was made by the clock of its maker, ``YYYYMMDDHHMMSS``, or empty.
         segments: Its segments, by number.
     """
 
     sop_uid: str
     series_uids: tuple[str, ...]
     frame_uid: str
+    made_at: str
     segments: tuple[SegmentInfo, ...]
     _dataset: pydicom.Dataset
     _frames: tuple[_Frame, ...]
@@ -148,6 +154,7 @@ def _read(dataset: pydicom.Dataset) -> Segmentation:
         sop_uid=str(dataset.SOPInstanceUID),
         series_uids=_series_uids(dataset),
         frame_uid=str(dataset.get("FrameOfReferenceUID") or ""),
+        made_at=_made_at(dataset),
         # Number 0 names the background of a label map.
         segments=tuple(segment for segment in segments if segment.number),
         _dataset=dataset,
@@ -173,6 +180,14 @@ def _series_uids(dataset: pydicom.Dataset) -> tuple[str, ...]:
         items += study.get("ReferencedSeriesSequence") or ()
     uids = (str(item.get("SeriesInstanceUID") or "") for item in items)
     return tuple(dict.fromkeys(uid for uid in uids if uid))
+
+
+def _made_at(dataset: pydicom.Dataset) -> str:
+    moment = f"{dataset.get('ContentDate') or ''}{str(dataset.get('ContentTime') or '')[:6]}"
+    try:
+        return datetime.strptime(moment, MOMENT_FORMAT).strftime(MOMENT_FORMAT)
+    except ValueError:
+        return ""
 
 
 def _frames(dataset: pydicom.Dataset) -> Iterator[_Frame]:

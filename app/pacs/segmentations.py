@@ -7,6 +7,7 @@ this server itself has exported is recognised and never comes back.
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from sqlalchemy import func, select
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from app import labels
 from app.errors import LabelError, NotFoundError, PacsError
 from app.imaging.dicom_header import read_instance
-from app.imaging.segmentation_reader import Segmentation, read_segmentation
+from app.imaging.segmentation_reader import MOMENT_FORMAT, Segmentation, read_segmentation
 from app.intake.image_rows import row_finding
 from app.intake.pool import FINAL_TAG
 from app.settings import Settings
@@ -32,6 +33,11 @@ ANNOTATOR: Final = "dicom-seg"
 """Who made such a label, as far as it may be said: the file may hold a person's name."""
 
 _NOT_IN_POOL: Final = "the series it refers to is not in the pool"
+
+_OLDER: Final = "it is older than the current label of the image"
+
+_ZONES_S: Final = 14 * 3600.0
+"""Farthest that clocks set to different time zones are apart; DICOM times often name no zone."""
 
 _FILE_NAME: Final = "segmentation.dcm"
 
@@ -66,8 +72,9 @@ def take_segmentation(
 ) -> TakenSegmentation:
     """Make a DICOM segmentation a final label of the image whose series it refers to.
 
-    Segments count by name or by code. What cannot be a label is noted with the reason and
-    looked at again when it is given again.
+    Segments count by name or by code. One from the DICOMweb server that is older than the
+    current label does not take its place, in whatever order they are found. What cannot be
+    a label is noted with the reason and looked at again when it is given again.
 
     Args:
         database: The application database.
@@ -89,6 +96,8 @@ def take_segmentation(
         image = _image_of(session, segmentation)
         if isinstance(image, str):
             return _refuse(database, segmentation, None, image, origin=origin, now=now)
+        if origin == "pacs" and _is_older(session, image, segmentation):
+            return _refuse(database, segmentation, image, _OLDER, origin=origin, now=now)
         try:
             _check_frame_of_reference(settings, image, segmentation)
             checked = labels.check_submission(
@@ -183,7 +192,21 @@ def _check_frame_of_reference(
 
 
 def _params(segmentation: Segmentation, origin: Origin) -> Json:
-    return {"segmentation": {"sop_instance_uid": segmentation.sop_uid, "origin": origin}}
+    said = {"sop_instance_uid": segmentation.sop_uid, "origin": origin}
+    return {"segmentation": {**said, "made_at": segmentation.made_at}}
+
+
+def _is_older(session: Session, image: ImageRow, segmentation: Segmentation) -> bool:
+    """Tell whether a segmentation was surely made before the current label of its image."""
+    current = labels.find_label(session, image.id, FINAL_TAG)
+    if current is None or not segmentation.made_at:
+        return False
+    said = current.info.get("segmentation")
+    made_at = said.get("made_at") if isinstance(said, dict) else None
+    if isinstance(made_at, str) and made_at:
+        return segmentation.made_at < made_at
+    moment = datetime.strptime(segmentation.made_at, MOMENT_FORMAT)
+    return moment.timestamp() + _ZONES_S < current.created_at
 
 
 def _refuse(

@@ -16,6 +16,7 @@ from app.errors import LabelError
 from app.imaging.derivation import ANATOMICAL_STRUCTURE, ARTERY_CODES
 from app.imaging.labelmap import read_label_map
 from app.pacs.segmentations import (
+    Origin,
     TakenSegmentation,
     take_segmentation,
     unknown_segmentations,
@@ -47,13 +48,15 @@ def mask() -> NDArray[np.uint8]:
     return drawn
 
 
-def take(deployment: Deployment, content: bytes, *, now: float = 10.0) -> TakenSegmentation:
+def take(
+    deployment: Deployment, content: bytes, *, now: float = 10.0, origin: Origin = "stow"
+) -> TakenSegmentation:
     return take_segmentation(
         deployment.database,
         deployment.files,
         deployment.settings,
         content,
-        origin="stow",
+        origin=origin,
         now=now,
     )
 
@@ -86,7 +89,8 @@ def test_becomes_a_final_label_with_its_bytes(deployment: Deployment, series: li
     )
     assert (label.covers_calcium, label.covers_regions) == (True, False)
     assert labels.submitted_file(deployment.files, label).read_bytes() == content
-    assert label.info["segmentation"] == {"sop_instance_uid": taken.sop_uid, "origin": "stow"}
+    said = label.info["segmentation"]
+    assert (said["sop_instance_uid"], said["origin"]) == (taken.sop_uid, "stow")
     (note,) = notes(deployment)
     assert (note.sop_uid, note.origin, note.label_id) == (taken.sop_uid, "stow", label.id)
 
@@ -166,6 +170,48 @@ class TestNames:
 
         assert "names no artery" in take(deployment, edited(made, erase)).problem
         assert all_labels(deployment) == []
+
+
+class TestOrder:
+    def dated(self, series: list[Path], name: str, date: str) -> bytes:
+        def date_it(dataset: pydicom.Dataset) -> None:
+            dataset.ContentDate, dataset.ContentTime = date, "101500.123"
+
+        return edited(foreign_segmentation(series, mask(), [name]), date_it)
+
+    def current(self, deployment: Deployment) -> list[str]:
+        return [entry["name"] for entry in all_labels(deployment)[-1].info["label_info"]]
+
+    def test_the_newest_counts_in_whatever_order_they_are_found(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        newer, older = (
+            self.dated(series, "LM", "20250301"),
+            self.dated(series, "RCA", "20250228"),
+        )
+        assert take(deployment, newer, origin="pacs").is_new
+        assert "older than the current label" in take(deployment, older, origin="pacs").problem
+        assert self.current(deployment) == ["LM"]
+        newest = self.dated(series, "LCX", "20250302")
+        assert take(deployment, newest, origin="pacs").is_new
+        assert self.current(deployment) == ["LCX"]
+
+    def test_an_old_one_takes_no_label_of_a_person_away(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        may_2023 = 1_685_000_000.0
+        undated = self.dated(series, "LM", "")
+        assert take(deployment, undated, now=may_2023).is_new
+        old, new = (self.dated(series, "RCA", f"{year}0520") for year in (2023, 2024))
+        assert take(deployment, old, origin="pacs", now=may_2023).label is None
+        assert take(deployment, new, origin="pacs", now=may_2023).is_new
+
+    def test_what_somebody_stores_now_counts_now(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        for name, date in (("LM", "20250301"), ("RCA", "20250228")):
+            assert take(deployment, self.dated(series, name, date)).is_new
+        assert self.current(deployment) == ["RCA"]
 
 
 class TestRefusals:
