@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -12,9 +13,10 @@ from sqlalchemy import select
 from app import images, jobs
 from app.calcium.labels import LABELS
 from app.errors import ImagingError, PacsDownError
+from app.imaging.dicomweb import DicomwebServer, RemoteSeries
 from app.imaging.segmentation import write_segmentation
 from app.imaging.volume_hash import content_hash
-from app.pacs import status
+from app.pacs import retrieval, status
 from app.pacs.status import PacsStatus
 from app.pacs.sync import request_sync_if_due, sync
 from app.store.tables import ImageRow, LabelRow, SegmentationRow
@@ -113,6 +115,27 @@ class TestNewSeries:
         assert (volume.hu[0] == stored).all()
 
 
+class TestArrivingSeries:
+    def test_waits_until_it_is_whole(self, site: PacsSite, monkeypatch: pytest.MonkeyPatch) -> None:
+        files = write_dicom(site.folder / "arriving", make_volume(seed=2))
+        site.remote.upload(files[:3])
+        fetch = retrieval.fetch
+
+        def fetch_while_more_comes(*given: Any, **more: Any) -> Path:
+            folder = fetch(*given, **more)
+            site.remote.upload(files[3:])
+            return folder
+
+        with monkeypatch.context() as patch:
+            patch.setattr(retrieval, "fetch", fetch_while_more_comes)
+            # Three slices are a sound volume, and half a heart.
+            report = site.run(sync)
+        assert (report["arriving"], report["registered"]) == (1, 0)
+        assert site.run(sync)["registered"] == 1
+        (uid,) = site.present()
+        assert site.image(uid).shape["z"] == len(files)
+
+
 class TestSeriesNotToTrust:
     def test_is_listed_with_its_reason(self, site: PacsSite) -> None:
         whole = site.add_series(1)
@@ -190,6 +213,22 @@ class TestGoneSeries:
         site.remote.upload(site.files(2))
         assert site.run(sync)["registered"] == 1
         assert site.present() == {kept, gone}
+
+    def test_one_that_a_search_passes_over_is_not_missing(
+        self, site: PacsSite, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uids = {site.add_series(1), site.add_series(2)}
+        site.run(sync)
+        find = DicomwebServer.find_series
+
+        def find_too_little(server: DicomwebServer, filters: Any) -> list[RemoteSeries]:
+            found = find(server, filters)
+            # As when the pages shift because others store and delete meanwhile.
+            return found if "SeriesInstanceUID" in filters else found[1:]
+
+        monkeypatch.setattr(DicomwebServer, "find_series", find_too_little)
+        assert site.run(sync)["missing"] == 0
+        assert site.present() == uids
 
     def test_an_image_of_the_folder_before_is_taken_over_with_its_labels(
         self, site: PacsSite
