@@ -104,17 +104,198 @@
     },
   ];
 
-  // The mode of MONAI Label has no way to edit or save what the panel brings: this extension
-  // adds the panel of segmentations, whose menu exports to the server.
+  // Each artery has its hue; its region is the same, dimmer.
+  const COLORS = {
+    LM: [255, 90, 255],
+    LAD: [255, 70, 60],
+    LCX: [60, 160, 255],
+    RCA: [80, 230, 90],
+  };
+
+  function colorOf(label) {
+    const artery = label.replace('_region', '');
+    const strength = label === artery ? 1 : 0.55;
+    const color = COLORS[artery];
+    return color && color.map((value) => Math.round(value * strength)).concat(255);
+  }
+
+  function paint(services, segmentationId) {
+    const segmentations = services.segmentationService;
+    const segmentation = segmentations.getSegmentation(segmentationId);
+    for (const viewportId of services.viewportGridService.getState().viewports.keys()) {
+      if (!segmentations.getSegmentationRepresentations(viewportId, { segmentationId }).length) {
+        continue;
+      }
+      for (const segment of Object.values(segmentation.segments)) {
+        const color = colorOf(segment.label);
+        if (color) {
+          segmentations.setSegmentColor(viewportId, segmentationId, segment.segmentIndex, color);
+        }
+      }
+    }
+  }
+
+  // A segment without voxels is part of the label all the same: no calcium means none was found.
+  function addEmptySegments(dataset, segmentation) {
+    const given = [].concat(dataset.SegmentSequence);
+    const numbers = new Set(given.map((item) => Number(item.SegmentNumber)));
+    const empty = Object.values(segmentation.segments)
+      .filter((segment) => !numbers.has(segment.segmentIndex) && colorOf(segment.label))
+      .map((segment) => ({
+        ...given[0],
+        SegmentNumber: segment.segmentIndex,
+        SegmentLabel: segment.label,
+      }));
+    dataset.SegmentSequence = given.concat(empty);
+  }
+
+  // Tell whether every frame shows what the labelmap has at the frame's own position.
+  function agrees(dataset, volume) {
+    const pixels = dataset.PixelData;
+    const bits = new Uint8Array(pixels.buffer || pixels);
+    const voxels = volume.voxelManager.getCompleteScalarDataArray();
+    const [columns, rows] = volume.dimensions;
+    const size = columns * rows;
+    const normal = Array.from(volume.direction).slice(6, 9);
+    return [].concat(dataset.PerFrameFunctionalGroupsSequence).every((group, frame) => {
+      const position = [].concat(group.PlanePositionSequence)[0].ImagePositionPatient;
+      const number = [].concat(group.SegmentIdentificationSequence)[0].ReferencedSegmentNumber;
+      const offset = normal.reduce(
+        (sum, part, axis) => sum + part * (position[axis] - volume.origin[axis]),
+        0
+      );
+      const slice = Math.round(offset / volume.spacing[2]);
+      for (let index = 0; index < size; index++) {
+        const at = frame * size + index;
+        const bit = (bits[at >> 3] >> (at & 7)) & 1;
+        if (bit !== Number(voxels[slice * size + index] === Number(number))) {
+          return false;
+        }
+      }
+      return true;
+    });
+  }
+
+  // OHIF 3.10.0-beta.5 writes the slices of a labelmap in the reverse of the order in which it
+  // names their positions: the order is turned for the time of writing, and the result checked.
+  function generate(context, segmentation) {
+    const segmentationId = segmentation.segmentationId;
+    const services = context.servicesManager.services;
+    const volume = services.segmentationService.getLabelmapVolume(segmentationId);
+    const labelmap = segmentation.representationData.Labelmap;
+    const given = labelmap.imageIds;
+    try {
+      for (const order of [given, given.slice().reverse()]) {
+        labelmap.imageIds = order;
+        const { dataset } = context.commandsManager.runCommand('generateSegmentation', {
+          segmentationId,
+          options: { SeriesDescription: 'caclabel' },
+        });
+        if (agrees(dataset, volume)) {
+          return dataset;
+        }
+      }
+    } finally {
+      labelmap.imageIds = given;
+    }
+    throw new Error('this build of OHIF puts slices in the wrong place');
+  }
+
+  function reasonOf(error) {
+    const request = error && error.request;
+    const warning = request && request.getResponseHeader && request.getResponseHeader('Warning');
+    const words = warning && warning.match(/"(.*)"/);
+    return words ? words[1] : (error && error.message) || 'the server did not answer';
+  }
+
+  function saving(context) {
+    const { servicesManager, extensionManager } = context;
+    const { segmentationService, uiNotificationService } = servicesManager.services;
+
+    function tell(type, message) {
+      uiNotificationService.show({ title: 'Save label', message, type, duration: 6000 });
+    }
+
+    return async function saveLabel({ segmentationId } = {}) {
+      const all = segmentationService.getSegmentations();
+      const segmentation = segmentationId
+        ? segmentationService.getSegmentation(segmentationId)
+        : all[all.length - 1];
+      if (!segmentation) {
+        tell('warning', 'Connect the panel of MONAI Label first: it brings the segments.');
+        return;
+      }
+      try {
+        const dataset = generate(context, segmentation);
+        addEmptySegments(dataset, segmentation);
+        await extensionManager.getActiveDataSource()[0].store.dicom(dataset);
+        tell('success', 'The label is saved on the server.');
+      } catch (error) {
+        tell('error', 'The label is not saved: ' + reasonOf(error));
+      }
+    };
+  }
+
+  function refuseDownload(services) {
+    services.uiNotificationService.show({
+      title: 'Download',
+      message: 'This build of OHIF would reverse the slices. Save the label and take it from the server.',
+      type: 'warning',
+      duration: 8000,
+    });
+  }
+
+  const SAVE_BUTTON = {
+    id: 'SaveLabel',
+    uiType: 'ohif.radioGroup',
+    props: {
+      icon: 'icon-upload',
+      label: 'Save label',
+      tooltip: 'Save label',
+      commands: 'saveLabel',
+      evaluate: 'evaluate.action',
+    },
+  };
+
+  function isMonaiLabel() {
+    return location.pathname.endsWith('/monai-label');
+  }
+
+  // The mode of MONAI Label can neither edit nor save what its panel brings: this extension
+  // adds the panel of segmentations, and a button that stores them to the server.
   const savingExtension = {
     id: 'caclabel.extension-saving',
+    preRegistration: function (context) {
+      const toolbar = context.servicesManager.services.toolbarService;
+      const create = toolbar.createButtonSection.bind(toolbar);
+      toolbar.createButtonSection = function (key, buttons) {
+        const more = key === 'primary' && isMonaiLabel() ? ['SaveLabel'] : [];
+        create(key, buttons.concat(more));
+      };
+    },
+    getCommandsModule: function (context) {
+      return { definitions: { saveLabel: { commandFn: saving(context) } }, defaultContext: 'CACLABEL' };
+    },
     onModeEnter: function (context) {
-      if (!location.pathname.endsWith('/monai-label')) {
+      if (!isMonaiLabel()) {
         return;
       }
       const services = context.servicesManager.services;
-      services.toolbarService.addButtons(BUTTONS);
+      const segmentations = services.segmentationService;
+      services.toolbarService.addButtons(BUTTONS.concat(SAVE_BUTTON));
       services.panelService.addPanel(services.panelService.PanelPosition.Right, PANEL);
+      segmentations.subscribe(segmentations.EVENTS.SEGMENTATION_DATA_MODIFIED, (event) =>
+        paint(services, event.segmentationId)
+      );
+      // The menu of the panel stores to no data source, and downloads slices in reverse order.
+      for (const commands of Object.values(context.commandsManager.contexts)) {
+        if (commands.storeSegmentation) {
+          commands.storeSegmentation = { commandFn: saving(context) };
+        }
+        if (commands.downloadSegmentation) {
+          commands.downloadSegmentation = { commandFn: () => refuseDownload(services) };
+        }
+      }
     },
   };
 
