@@ -18,6 +18,7 @@ _MODULES: Final[Mapping[str, str]] = MappingProxyType(
         "polling": "polling",
         "next-sample": "next_sample",
         "scoring": "scoring",
+        "clicks": "clicks",
         "prediction-cost": "prediction_cost",
         LONG: "learning",
     }
