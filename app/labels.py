@@ -86,8 +86,14 @@ def check_submission(
         NotFoundError: If there is no such image.
         LabelError: If the label does not fit its image, or ``params`` cannot be kept.
     """
-    grid = grid_of(get_image(session, image_id))
-    checked = check_label(content, file_name=file_name, params=params, grid=grid)
+    image = get_image(session, image_id)
+    checked = check_label(
+        content,
+        file_name=file_name,
+        params=params,
+        grid=grid_of(image),
+        series_uid=image.series_uid,
+    )
     check_info(checked.info, LabelError)
     return checked
 
@@ -107,10 +113,11 @@ def keep_submission(
 
     Raises:
         NotFoundError: If there is no such image.
-        InvalidInputError: If the tag is not allowed.
+        InvalidInputError: If the tag is not allowed, or a verdict cannot be read under it.
         LabelError: If the image has become another one since the check.
     """
     check_name(tag, "tag")
+    check_review(checked.info, tag)
     image = get_image(session, image_id)
     if not same_grid(grid_of(image), checked.grid):
         raise LabelError(f"image {image_id} changed meanwhile; load it again")
@@ -142,7 +149,7 @@ def keep_prediction(
 
     Raises:
         InvalidInputError: If the tag is not allowed.
-        LabelError: If the tag is the one of people's labels.
+        LabelError: If the tag is the one of people's labels, or a person's label has it.
         NotFoundError: If there is no such image, or no such file in the store.
     """
     if check_name(tag, "tag") == FINAL_TAG:
@@ -152,6 +159,8 @@ def keep_prediction(
     newest = find_label(session, image_id, tag)
     if newest is not None and newest.sha256 == sha256:
         return newest
+    if newest is not None and is_of_a_person(newest):
+        raise LabelError(f"the label {tag[:128]!r} is of a person; choose another tag")
     return label_versions.store_prediction(
         session, image, tag=tag, sha256=sha256, info=info, now=now
     )
@@ -165,6 +174,11 @@ def find_label(session: Session, image_id: str, tag: str) -> LabelRow | None:
     return session.scalars(newest.order_by(LabelRow.version.desc()).limit(1)).first()
 
 
+def is_of_a_person(row: LabelRow) -> bool:
+    """Tell whether a person made a label, or judged the prediction that it is."""
+    return bool(row.annotator) or "segmentationMeta" in row.info
+
+
 def current_label(session: Session, image_id: str, tag: str = FINAL_TAG) -> LabelRow:
     """Return the newest version of a label that was not deleted.
 
@@ -176,6 +190,17 @@ def current_label(session: Session, image_id: str, tag: str = FINAL_TAG) -> Labe
     if row is None:
         raise NotFoundError(f"image {image_id} has no label {tag[:128]!r}")
     return row
+
+
+def images_with_label_of_a_person(session: Session, tag: str) -> set[str]:
+    """Return the images whose newest label under a tag a person made or judged."""
+    newest = (
+        select(func.max(LabelRow.id))
+        .where(LabelRow.tag == tag, LabelRow.deleted_at.is_(None))
+        .group_by(LabelRow.image_id)
+    )
+    rows = session.scalars(select(LabelRow).where(LabelRow.id.in_(newest)))
+    return {row.image_id for row in rows if is_of_a_person(row)}
 
 
 def label_file(files: FileStore, row: LabelRow) -> Path:
@@ -231,7 +256,7 @@ def update_label_info(
     """
     row = current_label(session, image_id, tag)
     kept = without(info, "ts", "name")
-    check_review(kept)
+    check_review(kept, tag)
     merged = {**row.info, **kept, "user": actor}
     check_info(merged, LabelError)
     change: Json = {"tag": tag, "version": row.version, "info": kept}

@@ -16,7 +16,7 @@ def test_room_is_imported_from_any_folder(room: str, tmp_path: Path) -> None:
 
 def test_web_process_never_imports_torch(tmp_path: Path) -> None:
     code = (
-        "import sys, server.main; print(sorted(m for m in ('torch', 'monai', 'dbos') "
+        "import sys, server.main; print(sorted(m for m in ('torch', 'monai', 'dbos', 'highdicom') "
         "if m in sys.modules))"
     )
     assert run_python(code, tmp_path) == "[]"

@@ -70,6 +70,7 @@ def check_label(
     file_name: str,
     params: Mapping[str, object],
     grid: Grid,
+    series_uid: str = "",
     needs_names: bool = False,
 ) -> CheckedLabel:
     """Check a submitted label and give its voxels their canonical values.
@@ -80,6 +81,7 @@ def check_label(
         params: What the client says about it; ``label_info`` lists its segments in order, or
             ``label_names`` has the value of each.
         grid: Grid of the image.
+        series_uid: SeriesInstanceUID of the image; empty when it has none.
         needs_names: Refuse voxels that nothing names, instead of taking them for canonical.
 
     Raises:
@@ -91,7 +93,10 @@ def check_label(
         raise LabelError("the label file is empty")
     info = _checked_info(params)
     listed = _listed(params)
-    label = _decode(content, extension, grid)
+    if extension == SEGMENTATION_EXTENSION:
+        label = segmentation_label(content, grid, series_uid=series_uid)
+    else:
+        label = _decode(content, extension, grid)
     if not listed:
         label = _with_label_names(label, params.get("label_names"))
     if needs_names and not (listed or label.segments) and label.array.any():
@@ -159,8 +164,6 @@ def _with_label_names(label: LabelMap, names: object) -> LabelMap:
 def _decode(content: bytes, extension: str, grid: Grid) -> LabelMap:
     if extension == _RAW_EXTENSION:
         return LabelMap(_decode_raw(content, grid), grid)
-    if extension == SEGMENTATION_EXTENSION:
-        return segmentation_label(content, grid)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"label{extension}"
         path.write_bytes(content)

@@ -23,17 +23,25 @@ _NAMELESS: Final = re.compile(r"(segment|segmentation|label|roi)?[\s_-]*\d*", re
 _REGION: Final = "_region"
 
 
-def segmentation_label(content: bytes, grid: Grid) -> LabelMap:
+def segmentation_label(content: bytes, grid: Grid, *, series_uid: str = "") -> LabelMap:
     """Read a DICOM segmentation onto the grid of its image, each segment under its label's name.
 
     A segment is known by its name, or by its codes where the name says nothing. Segments
     without pixels that are no label are left out.
 
+    Args:
+        content: The DICOM file.
+        grid: Grid of the image.
+        series_uid: SeriesInstanceUID of the image, empty when it has none.
+
     Raises:
-        LabelError: If it is no segmentation, does not lie on the grid, or has pixels of a
-            segment that is no label, or whose name and codes contradict each other.
+        LabelError: If it is no segmentation, refers to another series, does not lie on the
+            grid, or has pixels of a segment that is no label, or whose name and codes
+            contradict each other.
     """
     segmentation = read_segmentation(content)
+    if series_uid and segmentation.series_uids and series_uid not in segmentation.series_uids:
+        raise LabelError("the segmentation refers to another series than that of its image")
     label = segmentation.on_grid(grid)
     painted = {value for _, value in present_values(label)}
     names: dict[int, str] = {}

@@ -1,5 +1,6 @@
 """A deployment whose images come from a real DICOMweb server, with a clock that tests set."""
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,19 @@ def make_site(server: OrthancServer, folder: Path, database: Path, *, seed: int)
     for _ in sync.sync(context, JobRow(id="sync")):
         pass
     return ExportSite(context, clock, volume, files, folder)
+
+
+def unreachable(folder: Path, database: Path) -> WorkContext:
+    """Make a deployment whose DICOMweb server is down."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/dicom-web"
+    settings = Settings(studies=HttpUrl(url), data=folder / "data")
+    settings.data.mkdir()
+    (settings.data / "caclabel.sqlite").write_bytes(database.read_bytes())
+    return WorkContext(
+        settings, Database(settings.database), FileStore(settings.files), "cpu", Clock()
+    )
 
 
 def closing(site: ExportSite) -> Iterator[ExportSite]:

@@ -20,8 +20,8 @@ from app.imaging.report import read_report
 from app.pacs import export_job, exports
 from app.pacs.segmentations import take_segmentation, unknown_segmentations
 from tests.app.imaging.segmentations import canonical, foreign_segmentation
-from tests.app.pacs.export_site import ExportSite, closing, make_site
-from tests.app.pool import add_model_version, add_prediction
+from tests.app.pacs.export_site import ExportSite, closing, make_site, run_export, unreachable
+from tests.app.pool import add_image, add_model_version, add_prediction, label_row
 from tests.dicomweb_stub import Answer, stub
 from tests.factories import SHAPE, make_labels
 from tests.orthanc import OrthancServer, orthanc
@@ -209,6 +209,27 @@ def test_a_segmentation_of_somebody_else_becomes_a_label_once(
     path = labels.label_file(context.files, label)
     np.testing.assert_array_equal(read_label_map(path).array, np.where(calcified() == 2, 2, 0))
     assert labels.submitted_file(context.files, label).read_bytes() == content
+
+
+def test_one_attempt_tells_for_all_that_the_server_is_down(
+    tmp_path: Path, migrated_file: Path
+) -> None:
+    context = unreachable(tmp_path, migrated_file)
+    with context.database.writing() as session:
+        for image_id in ("a", "b"):
+            image = add_image(session, image_id)
+            image.source, image.kind, image.path = "dicomweb", "dicom", f"1.2/1.{ord(image_id)}"
+            label = label_row(image_id)
+            session.add(label)
+            session.flush()
+            exports.request_export(session, context.settings, image, label, now=5.0)
+    run_export(context)
+    with context.database.reading() as session:
+        rows = [export for export, _ in exports.list_exports(session, limit=9)]
+    assert sorted(row.attempts for row in rows) == [0, 1]
+    assert {row.next_at for row in rows} == {context.clock() + 60}
+    assert {row.status for row in rows} == {"waiting"}
+    context.database.close()
 
 
 class TestRefusal:

@@ -225,6 +225,19 @@ class TestRefusals:
         assert "frame of reference" in take(deployment, made).problem
         assert all_labels(deployment) == []
 
+    def test_a_segmentation_of_another_series_is_no_label_of_this_image(
+        self, deployment: Deployment, series: list[Path], tmp_path: Path
+    ) -> None:
+        # On the same grid: nothing but the UID tells the two apart.
+        other = write_dicom(tmp_path / "other", make_volume(seed=9))
+        made = foreign_segmentation(other, mask(), ["LM"])
+        with deployment.database.reading() as session:
+            image_id = session.scalars(select(ImageRow.id)).one()
+            with pytest.raises(LabelError, match="another series"):
+                labels.check_submission(
+                    session, image_id=image_id, content=made, file_name="a.dcm", params={}
+                )
+
     def test_calcium_of_two_arteries_is_refused(
         self, deployment: Deployment, series: list[Path]
     ) -> None:
