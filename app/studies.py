@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,5 +53,6 @@ def folder_signature(folder: Path) -> str:
         except OSError:
             # Files come and go while a scanner writes; the next look will tell.
             continue
-        digest.update(f"{path.relative_to(folder)}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
+        entry = f"{path.relative_to(folder)}|{facts.st_size}|{facts.st_mtime_ns}\n"
+        digest.update(os.fsencode(entry))
     return digest.hexdigest()

@@ -34,6 +34,9 @@ _SEGMENTATION_SUFFIX: Final = ".seg.nrrd"
 _DICOMDIR_NAME: Final = "DICOMDIR"
 """Table of contents of a DICOM medium, itself no image."""
 
+_NOT_UTF8: Final = "the name, or that of a folder above, is not UTF-8; rename it"
+"""Problem of names that no row of a database and no answer can hold."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -134,7 +137,18 @@ def _start(path: Path) -> bytes | None:
         return None
 
 
+def _is_utf8(path: Path) -> bool:
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _file_finding(path: Path, kind: ImageKind) -> Finding:
+    # Before anything opens it: SimpleITK aborts the whole process on such a name.
+    if not _is_utf8(path):
+        return Finding(path, (path,), kind, problem=_NOT_UTF8)
     try:
         check_volume_file(path)
     except ImagingError as error:
@@ -181,7 +195,8 @@ def _series_finding(uid: str, instances: Sequence[InstanceHeader]) -> Finding:
     except ImagingError as error:
         return _finding(uid, instances, str(error))
     files = tuple(header.path for header in ordered)
-    return Finding(_common_folder(files), files, "dicom", uid)
+    folder = _common_folder(files)
+    return Finding(folder, files, "dicom", uid, None if _is_utf8(folder) else _NOT_UTF8)
 
 
 def _finding(uid: str, instances: Sequence[InstanceHeader], problem: str) -> Finding:

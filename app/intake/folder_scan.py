@@ -19,7 +19,13 @@ from app.imaging.scan import Finding, find_images, read_finding
 from app.imaging.volume import Volume
 from app.imaging.volume_hash import content_hash
 from app.intake import image_rows, monailabel_folder
-from app.intake.identifiers import IMAGE_EXTENSIONS, distinct_id, safe_id, split_extension
+from app.intake.identifiers import (
+    IMAGE_EXTENSIONS,
+    distinct_id,
+    printable,
+    safe_id,
+    split_extension,
+)
 from app.intake.image_rows import Origin
 from app.intake.row_changes import reattach, replace
 from app.settings import Settings
@@ -257,4 +263,4 @@ def _place(scan: _Scan, finding: Finding) -> _Place:
 
 def _quarantine_path(scan: _Scan, finding: Finding) -> str:
     path, series_uid = _place(scan, finding)
-    return f"{path} (series {series_uid})" if series_uid else path
+    return printable(f"{path} (series {series_uid})" if series_uid else path)

@@ -1,6 +1,7 @@
 """Names that are safe everywhere: as ids, in paths, in headers and on any client's disk."""
 
 import hashlib
+import os
 import re
 from typing import Final
 
@@ -72,3 +73,8 @@ def distinct_id(stem: str, origin: str) -> str:
     cleaned = _UNSAFE.sub("_", stem).strip("._-")[:_STEM_LENGTH] or "image"
     digest = hashlib.sha256(origin.encode("utf-8", "surrogateescape")).hexdigest()
     return f"{cleaned}-{digest[:_HASH_DIGITS]}"
+
+
+def printable(path: str) -> str:
+    """Escape what is not UTF-8 in a path, so that rows and answers can hold it."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -224,6 +224,28 @@ class TestScan:
         assert list(all_images(deployment)) == ["good"]
         assert all(problem and str(deployment.studies) not in problem for problem in found.values())
 
+    def test_names_that_are_not_utf8_are_listed_and_stop_nothing(
+        self, deployment: Deployment
+    ) -> None:
+        volume_file(deployment.studies, "good.nii.gz", seed=1)
+        for name, odd in (("a.nii.gz", b"a\xff.nii.gz"), ("b.nrrd", b"b\xff.nrrd")):
+            path = volume_file(deployment.studies, name, seed=2)
+            path.rename(deployment.studies / os.fsdecode(odd))
+        write_dicom(deployment.studies / "M", make_volume(seed=4))
+        (deployment.studies / "M").rename(deployment.studies / os.fsdecode(b"M\xfcller"))
+        report = scan(deployment)
+        assert (report.registered, report.quarantined) == (1, 3)
+        assert list(all_images(deployment)) == ["good"]
+        found = problems(deployment)
+        assert {path.split(" ")[0] for path in found} == {
+            r"a\xff.nii.gz",
+            r"b\xff.nrrd",
+            r"M\xfcller",
+        }
+        assert {"is not UTF-8" in problem for problem in found.values()} == {True}
+        assert scan(deployment).quarantined == 3
+        assert problems(deployment) == found
+
     def test_takes_a_healed_file_off_the_list(self, deployment: Deployment) -> None:
         path = deployment.studies / "a.nii.gz"
         path.write_bytes(b"")

@@ -1,4 +1,6 @@
-"""What a scan of the studies folder sets going."""
+"""What a look at the studies folder and a scan of it set going."""
+
+import os
 
 import pytest
 from sqlalchemy import select
@@ -50,3 +52,14 @@ def test_a_scan_that_finds_nothing_new_asks_for_no_scores(context: WorkContext) 
     before = scored(context)
     scan(context)
     assert scored(context) == before
+
+
+def test_a_look_takes_any_file_name(context: WorkContext) -> None:
+    folder = context.settings.studies_folder
+    assert folder is not None
+    before = studies.folder_signature(folder)
+    (folder / os.fsdecode(b"\xff\xfe.nii.gz")).touch()
+    assert studies.folder_signature(folder) != before
+    studies.request_scan_if_changed(context)
+    with context.database.reading() as session:
+        assert jobs.running(session, "scan") is not None
