@@ -66,8 +66,8 @@ class SliceHeader:
         rows: Pixels along a column.
         columns: Pixels along a row.
         position_mm: Centre of the first pixel, LPS.
-        row_direction: Direction in which the column index grows, LPS.
-        column_direction: Direction in which the row index grows, LPS.
+        row_direction: Direction in which the column index grows, LPS, of length 1.
+        column_direction: Direction in which the row index grows, LPS, of length 1.
         spacing_mm: Distance between pixel centres along (Y, X).
         slope: HU per stored unit.
         intercept_hu: HU of the stored value 0.
@@ -207,7 +207,12 @@ def _directions(dataset: pydicom.Dataset) -> tuple[tuple[float, ...], tuple[floa
     lengths = math.hypot(*row), math.hypot(*column)
     if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(dot)) > _UNIT_TOLERANCE:
         raise ImagingError("ImageOrientationPatient does not hold two unit vectors at right angles")
-    return row, column
+    # Taken as they are, cosines rounded to two digits would scale the pixel spacing.
+    return _scaled(row, lengths[0]), _scaled(column, lengths[1])
+
+
+def _scaled(direction: tuple[float, ...], length: float) -> tuple[float, ...]:
+    return tuple(cosine / length for cosine in direction)
 
 
 def _position(dataset: pydicom.Dataset) -> tuple[float, ...]:

@@ -79,6 +79,15 @@ def test_pixel_spacing_is_row_distance_first(tmp_path: Path) -> None:
     assert read_volume(tmp_path).spacing_mm == (3.0, 0.5, 0.75)
 
 
+@pytest.mark.parametrize("length", [0.991, 0.999, 1.009])
+def test_cosines_that_are_not_of_length_one_keep_the_pixel_spacing(
+    length: float, tmp_path: Path
+) -> None:
+    for path in write_dicom(tmp_path, make_volume(make_grid(spacing_mm=(3.0, 0.5, 0.75)))):
+        edit_dicom(path, ImageOrientationPatient=[length, 0, 0, 0, length, 0])
+    assert read_volume(tmp_path).spacing_mm == pytest.approx((3.0, 0.5, 0.75), abs=1e-9)
+
+
 def test_equal_volumes_become_equal_files(tmp_path: Path) -> None:
     first = write_dicom(tmp_path / "a", make_volume())
     second = write_dicom(tmp_path / "b", make_volume())
