@@ -247,6 +247,9 @@ def _kvp(dataset: pydicom.Dataset) -> float | None:
     if not _text(dataset, "KVP"):
         return None
     (kvp,) = _numbers(dataset, "KVP", 1)
+    # Converters write 0 where they do not know.
+    if kvp == 0:
+        return None
     check_kvp(kvp)
     return kvp
 

@@ -69,6 +69,11 @@ def series_grid(slices: Sequence[SliceHeader]) -> Grid:
     return grid
 
 
+def series_kvp(slices: Sequence[SliceHeader]) -> float | None:
+    """Return the tube voltage of a checked series in kV, None where no slice says one."""
+    return next((header.kvp for header in slices if header.kvp is not None), None)
+
+
 def _normal(header: SliceHeader) -> NDArray[np.float64]:
     normal = np.cross(header.row_direction, header.column_direction)
     return np.asarray(normal / np.linalg.norm(normal), np.float64)
@@ -76,6 +81,7 @@ def _normal(header: SliceHeader) -> NDArray[np.float64]:
 
 def _check_uniform(slices: Sequence[SliceHeader]) -> None:
     """Refuse slices that differ in what all slices of a series share."""
+    known_kvp = series_kvp(slices)
     facts: dict[str, Callable[[SliceHeader], Hashable]] = {
         "series": lambda header: header.identifiers.series_uid,
         "patient or study": lambda h: (h.identifiers.patient_id, h.identifiers.study_uid),
@@ -85,7 +91,8 @@ def _check_uniform(slices: Sequence[SliceHeader]) -> None:
         "orientation": lambda header: tuple(
             np.round(header.row_direction + header.column_direction, _DIRECTION_DECIMALS) + 0.0
         ),
-        "tube voltage": lambda header: header.kvp,
+        # A slice that does not say contradicts no other.
+        "tube voltage": lambda header: header.kvp or known_kvp,
     }
     for name, fact in facts.items():
         kinds = Counter(fact(header) for header in slices)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.errors import ImagingError
 from app.imaging.dicom_header import SliceHeader, quiet_pydicom
-from app.imaging.dicom_series import order_slices, series_grid
+from app.imaging.dicom_series import order_slices, series_grid, series_kvp
 from app.imaging.parsing import PARSER_ERRORS
 from app.imaging.plausibility import to_hounsfield
 from app.imaging.volume import Volume
@@ -35,8 +35,7 @@ def read_series(slices: Sequence[SliceHeader]) -> Volume:
     """
     ordered = order_slices(slices)
     grid = series_grid(ordered)
-    first = ordered[0]
-    return Volume(_read_hounsfield(ordered), grid, first.kvp, first.identifiers)
+    return Volume(_read_hounsfield(ordered), grid, series_kvp(ordered), ordered[0].identifiers)
 
 
 def _read_hounsfield(slices: Sequence[SliceHeader]) -> NDArray[np.int16]:

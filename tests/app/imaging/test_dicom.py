@@ -73,6 +73,21 @@ def test_an_absent_tube_voltage_is_unknown_not_wrong(tmp_path: Path) -> None:
     assert read_volume(tmp_path).kvp is None
 
 
+@pytest.mark.parametrize("unknown", ["0", "0.0", "", None])
+@pytest.mark.parametrize("index", [0, 3])
+def test_one_slice_without_tube_voltage_takes_that_of_the_others(
+    unknown: str | None, index: int, tmp_path: Path
+) -> None:
+    edit_dicom(write_dicom(tmp_path, make_volume(kvp=100.0))[index], KVP=unknown)
+    assert read_volume(tmp_path).kvp == 100.0
+
+
+def test_a_tube_voltage_of_zero_everywhere_is_unknown(tmp_path: Path) -> None:
+    for path in write_dicom(tmp_path):
+        edit_dicom(path, KVP="0")
+    assert read_volume(tmp_path).kvp is None
+
+
 def test_pixel_spacing_is_row_distance_first(tmp_path: Path) -> None:
     path = write_dicom(tmp_path, make_volume(make_grid(spacing_mm=(3.0, 0.5, 0.75))))[0]
     assert pydicom.dcmread(path).PixelSpacing == [0.5, 0.75]

@@ -65,7 +65,7 @@ ELEMENTS: list[tuple[str, dict[str, Any], str]] = [
     ("intercept-missing", {"RescaleIntercept": None}, "RescaleIntercept"),
     ("rescale-type", {"RescaleType": "Z_EFF"}, "rescale type 'Z_EFF'"),
     ("kvp-volts", {"KVP": "120000"}, "tube voltage"),
-    ("kvp-zero", {"KVP": "0"}, "tube voltage"),
+    ("kvp-negative", {"KVP": "-120"}, "tube voltage"),
     ("kvp-nan", {"KVP": "nan"}, "KVP"),
     ("kvp-many", {"KVP": ["80", "140"]}, "KVP"),
     ("tilt-by-header", {"GantryDetectorTilt": "15"}, "tilted by 15 degrees"),
