@@ -32,6 +32,12 @@ def scan(context: WorkContext, job: JobRow) -> Units:
     return asdict(report)
 
 
+def look(context: WorkContext) -> float:
+    """Queue a scan when one is due; returns the seconds until the next look."""
+    request_scan_if_changed(context)
+    return context.settings.scan_seconds
+
+
 def request_scan_if_changed(context: WorkContext) -> None:
     """Queue a scan when the folder differs from the one that was scanned last."""
     if context.settings.studies_folder is None:

@@ -2,7 +2,8 @@
 
 It is crash-only: stopping it and killing it are the same, and the next worker with its
 name goes on where it was. The main thread hands new rows to the job engine, gives a sign
-of life and takes over from dead workers; the engine's threads run the units.
+of life and takes over from dead workers; the engine's threads run the units. The studies
+folder is looked at in a thread of its own: a slow share must not make a worker seem dead.
 
 Lock: a file lock on the worker's name; a second worker of that name is refused, a killed
 one leaves no trace.
@@ -25,6 +26,7 @@ from app.background.job_bench import (
     hand_over_forgotten,
     take_over_from_the_dead,
 )
+from app.background.rounds import start_round
 from app.background.work import Work, WorkContext
 from app.background.worker_lock import WorkerLock
 from app.background.workflows import JobEngine
@@ -83,13 +85,14 @@ def main(settings: Settings) -> None:
     give_sign_of_life(context)
     engine.launch()
     logger.info("worker %s runs on %s", settings.worker_id, device)
+    start_round("the look at the studies folder", lambda: studies.look(context))
     with lock:
         _run(context, engine)
 
 
 def _run(context: WorkContext, engine: JobEngine) -> None:
     hand_over_forgotten(context, engine)
-    last_sign = last_scan = last_look = -math.inf
+    last_sign = last_look = -math.inf
     while True:
         hand_over(context, engine)
         if time.monotonic() - last_sign >= _HEARTBEAT_S:
@@ -102,9 +105,6 @@ def _run(context: WorkContext, engine: JobEngine) -> None:
             engine.forget(sync.request_sync_if_due(context))
             engine.forget(prefetch.request_prefetch_if_needed(context))
             engine.forget(export_job.request_export_if_due(context))
-        if time.monotonic() - last_scan >= context.settings.scan_seconds:
-            last_scan = time.monotonic()
-            studies.request_scan_if_changed(context)
         time.sleep(_POLL_S)
 
 
