@@ -92,6 +92,7 @@ def main(settings: Settings) -> None:
 
 def _run(context: WorkContext, engine: JobEngine) -> None:
     hand_over_forgotten(context, engine)
+    lookahead = prefetch.Lookahead(context)
     last_sign = last_look = -math.inf
     while True:
         hand_over(context, engine)
@@ -103,7 +104,7 @@ def _run(context: WorkContext, engine: JobEngine) -> None:
         if time.monotonic() - last_look >= _LOOK_S:
             last_look = time.monotonic()
             engine.forget(sync.request_sync_if_due(context))
-            engine.forget(prefetch.request_prefetch_if_needed(context))
+            engine.forget(lookahead.request_if_needed())
             engine.forget(export_job.request_export_if_due(context))
         time.sleep(_POLL_S)
 

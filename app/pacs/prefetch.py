@@ -8,36 +8,58 @@ tell the file's checksum.
 import logging
 from typing import Final
 
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
 from app import images, jobs, samples
 from app.background.work import Progress, Units, WorkContext
 from app.errors import CacLabelError, ImagingError, NotFoundError, PacsDownError
 from app.intake.image_rows import CONVERTED_EXTENSION
 from app.intake.pool import get_image
 from app.pacs.retrieval import SOURCE, keep_room
-from app.store.tables import ImageRow, JobRow
+from app.store.tables import ImageRow, JobRow, LabelRow, LeaseRow
 
 logger = logging.getLogger(__name__)
+
+_MINUTE_S: Final = 60.0
+"""Time after which new scores may have changed which images are next."""
 
 _KEPT_JOBS: Final = 50
 """Ended prefetches that people can still look at."""
 
 
-def request_prefetch_if_needed(context: WorkContext) -> list[str]:
-    """Queue a prefetch when one of the next samples is not ready; nothing is leased.
+class Lookahead:
+    """Asks for prefetches; ranks only when a lease, label or image is new, or a minute is over.
 
-    Returns:
-        Ids of the old prefetches whose rows were deleted.
+    Concurrency: used by the worker's main thread.
     """
-    wanted = next_unready(context)
-    if not wanted:
-        return []
-    now = context.clock()
-    with context.database.writing() as session:
-        last = jobs.latest(session, "prefetch")
-        if last is not None and _is_enough(context, last, wanted, now=now):
+
+    def __init__(self, context: WorkContext) -> None:
+        """Look at once when asked for the first time."""
+        self._context = context
+        self._seen: tuple[object, ...] = ()
+
+    def request_if_needed(self) -> list[str]:
+        """Queue a prefetch when one of the next samples is not ready; nothing is leased.
+
+        Returns:
+            Ids of the old prefetches whose rows were deleted.
+        """
+        context, now = self._context, self._context.clock()
+        if not context.settings.pacs_prefetch:
             return []
-        jobs.request_job(session, "prefetch", {"images": wanted}, now=now)
-        return jobs.forget_ended(session, "prefetch", keep=_KEPT_JOBS)
+        with context.database.reading() as session:
+            seen = _state(session, now)
+            is_running = jobs.running(session, "prefetch") is not None
+        if is_running or seen == self._seen:
+            return []
+        self._seen = seen
+        wanted = next_unready(context)
+        if not wanted:
+            return []
+        with context.database.writing() as session:
+            jobs.request_job(session, "prefetch", {"images": wanted}, now=now)
+            return jobs.forget_ended(session, "prefetch", keep=_KEPT_JOBS)
 
 
 def prefetch(context: WorkContext, job: JobRow) -> Units:
@@ -60,8 +82,6 @@ def prefetch(context: WorkContext, job: JobRow) -> Units:
 def next_unready(context: WorkContext) -> list[str]:
     """Return which of the next samples still have to be retrieved or converted."""
     settings = context.settings
-    if not settings.pacs_prefetch:
-        return []
     with context.database.reading() as session:
         ids = samples.upcoming(
             session, count=settings.pacs_prefetch, settings=settings, now=context.clock()
@@ -75,12 +95,10 @@ def _is_ready(context: WorkContext, row: ImageRow) -> bool:
     return bool(row.file_sha256) and file.exists()
 
 
-def _is_enough(context: WorkContext, last: JobRow, wanted: list[str], *, now: float) -> bool:
-    """Tell whether a prefetch still runs, or has just failed to do the same."""
-    if last.status in jobs.OPEN:
-        return True
-    is_old = now - last.created_at >= context.settings.pacs_sync_seconds
-    return not is_old and set(wanted) <= set(last.request["images"])
+def _state(session: Session, now: float) -> tuple[object, ...]:
+    """Return what changes when the ranking does, scores apart: they change all the time."""
+    newest = (func.max(LeaseRow.id), func.max(LabelRow.id), func.max(ImageRow.registered_at))
+    return (*(session.scalar(select(one)) for one in newest), now // _MINUTE_S)
 
 
 def _make_ready(context: WorkContext, image_id: str) -> bool:

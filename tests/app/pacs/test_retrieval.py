@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from app import arrays, images, jobs, samples
 from app.background.work import WorkContext
 from app.errors import PacsRefusedError
 from app.pacs import retrieval
-from app.pacs.prefetch import next_unready, prefetch, request_prefetch_if_needed
+from app.pacs.prefetch import Lookahead, next_unready, prefetch
 from app.pacs.sync import sync
 from app.store import cache
 from app.store.files import file_sha256
@@ -186,10 +187,38 @@ class TestPrefetch:
         assert site.present() == set()
         assert f"dicomweb/{uid}" in site.quarantine()
 
-    def test_is_not_asked_for_again_while_it_cannot_succeed(self, site: PacsSite) -> None:
+    def test_is_asked_for_when_what_is_next_has_changed(self, site: PacsSite) -> None:
         site.add_series(1)
         site.run(sync)
-        request_prefetch_if_needed(site.context)
-        request_prefetch_if_needed(site.context)
-        with site.context.database.reading() as session:
-            assert len(jobs.history(session, "prefetch")) == 1
+        site = site.with_settings(pacs_prefetch=1)
+        now = 600.0
+        lookahead = Lookahead(replace(site.context, clock=lambda: now))
+
+        def asked() -> int:
+            lookahead.request_if_needed()
+            with site.context.database.reading() as session:
+                return len(jobs.history(session, "prefetch"))
+
+        def end() -> None:
+            with site.context.database.writing() as session:
+                job = jobs.running(session, "prefetch")
+                assert job is not None
+                jobs.finish(session, job.id, "failed", ["the server is away"], now=now)
+
+        assert [asked(), asked()] == [1, 1]
+        end()
+        assert asked() == 1
+        now += 60.0
+        assert asked() == 2
+        end()
+        site.add_series(2)
+        site.run(sync)
+        assert asked() == 3
+
+    def test_of_nothing_is_never_asked_for(self, site: PacsSite) -> None:
+        site.add_series(1)
+        site.run(sync)
+        context = site.with_settings(pacs_prefetch=0).context
+        Lookahead(context).request_if_needed()
+        with context.database.reading() as session:
+            assert jobs.history(session, "prefetch") == []
