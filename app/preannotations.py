@@ -19,7 +19,7 @@ _EXTENSION: Final = ".nrrd"
 
 
 def add_predictions(session: Session, overview: Json) -> Json:
-    """Show every image's prediction of the active model as a label, unless one is kept already.
+    """Show every image's prediction of the active model as a label, unless a person's is there.
 
     Args:
         session: Open transaction; reading is enough.
@@ -31,14 +31,14 @@ def add_predictions(session: Session, overview: Json) -> Json:
     version = model_versions.active(session)
     if version is None:
         return overview
+    of_people = labels.images_with_label_of_a_person(session, TAG)
     predicted = select(PredictionRow.image_id, PredictionRow.created_at).where(
         PredictionRow.model_version_id == version.id
     )
     for image_id, created_at in session.execute(predicted):
-        if image_id in overview["objects"]:
+        if image_id in overview["objects"] and image_id not in of_people:
             info = {**_info(image_id), "ts": int(created_at)}
-            shown = overview["objects"][image_id]["labels"]
-            shown.setdefault(TAG, {"ext": _EXTENSION, "info": info})
+            overview["objects"][image_id]["labels"][TAG] = {"ext": _EXTENSION, "info": info}
     return overview
 
 
@@ -86,8 +86,15 @@ def keep(session: Session, files: FileStore, image_id: str, tag: str, *, now: fl
 
 
 def _stand_in(session: Session, image_id: str, tag: str) -> PredictionRow | None:
-    """Return the prediction that is shown as a label, None where a label is kept."""
-    if tag != TAG or labels.find_label(session, image_id, tag) is not None:
+    """Return the prediction that is shown as a label, None where a label itself is.
+
+    A prediction that was kept, perhaps of a model version before, gives way to that of the
+    active one; what a person made or judged does not.
+    """
+    if tag != TAG:
+        return None
+    kept = labels.find_label(session, image_id, tag)
+    if kept is not None and labels.is_of_a_person(kept):
         return None
     get_image(session, image_id)
     return inference.find_prediction(session, image_id)

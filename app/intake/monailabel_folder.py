@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidInputError, LabelError
+from app.intake.client_info import with_readable_review
 from app.intake.identifiers import (
     IMAGE_EXTENSIONS,
     LABEL_EXTENSIONS,
@@ -28,6 +29,12 @@ from app.intake.label_versions import store_label
 from app.store.database import Database
 from app.store.files import FileStore
 from app.store.tables import ImageRow, Json, LabelRow, QuarantineRow
+
+UNKNOWN_ANNOTATOR: Final = "unknown"
+"""Who made a label of people that does not say who."""
+
+PREDICTION_TAG: Final = "original"
+"""Tag of predictions in a MONAI Label folder."""
 
 logger = logging.getLogger(__name__)
 
@@ -173,9 +180,14 @@ def import_label(
     with database.writing() as session:
         if _has_label(session, image_id, tag):
             return False
-        annotator = str(found.info.get("client_id", ""))
+        annotator = str(found.info.get("client_id") or _nobody(tag))
         store_label(session, files, image, checked, tag=tag, annotator=annotator, now=now)
     return True
+
+
+def _nobody(tag: str) -> str:
+    """Return who made a label that does not say: a person, unless it is a prediction."""
+    return "" if tag == PREDICTION_TAG else UNKNOWN_ANNOTATOR
 
 
 def _check(found: FoundLabel, image: ImageRow) -> CheckedLabel:
@@ -183,7 +195,7 @@ def _check(found: FoundLabel, image: ImageRow) -> CheckedLabel:
         content = found.path.read_bytes()
     except OSError:
         raise LabelError("the label file cannot be opened") from None
-    info = dict(found.info)
+    info = with_readable_review(dict(found.info), found.tag)
     params = info.get("params")
     if isinstance(params, dict) and "label_names" in params:
         info.setdefault("label_names", params["label_names"])

@@ -467,6 +467,22 @@ class TestAfterwards:
         assert (row.info["user"], row.info["name"], row.info["ts"]) == ("rita", "a.nrrd", 10)
         assert len(row.info["label_info"]) == 8
 
+    @pytest.mark.parametrize(
+        ("review", "tag"),
+        [
+            ({"status": "approved"}, "final"),
+            (None, "final"),
+            (dict.fromkeys(("status", "level", "approvedBy", "comment", "editTime"), ""), "second"),
+        ],
+    )
+    def test_a_submission_with_an_unreadable_review_is_refused(
+        self, deployment: Deployment, label_path: Path, review: object, tag: str
+    ) -> None:
+        params = {**ALL_NAMES, "segmentationMeta": review}
+        with pytest.raises(InvalidInputError, match="segmentationMeta"):
+            submit(deployment, label_path, params=params, tag=tag)
+        assert not all_rows(deployment)
+
     def test_a_review_of_nothing_is_not_found(self, deployment: Deployment) -> None:
         with deployment.database.writing() as session, pytest.raises(NotFoundError):
             labels.update_label_info(session, "a", "final", {}, actor="rita", now=30.0)
@@ -496,6 +512,15 @@ class TestPrediction:
     def test_is_never_what_a_person_said(self, deployment: Deployment) -> None:
         with pytest.raises(LabelError, match="another tag"):
             self.keep(deployment, deployment.files.put(b"mask", ".nrrd"), tag="final")
+
+    def test_never_covers_the_version_of_a_person(
+        self, deployment: Deployment, label_path: Path
+    ) -> None:
+        submitted = submit(deployment, label_path, tag="version_1")
+        with pytest.raises(LabelError, match="of a person"):
+            self.keep(deployment, deployment.files.put(b"mask", ".nrrd"), tag="version_1")
+        with deployment.database.reading() as session:
+            assert labels.current_label(session, "a", "version_1").id == submitted.id
 
     def test_needs_its_file(self, deployment: Deployment) -> None:
         with pytest.raises(NotFoundError):
