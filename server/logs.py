@@ -40,8 +40,8 @@ def write_to_file(settings: Settings) -> None:
         logging.handlers.WatchedFileHandler(path),
         logging.StreamHandler(),
     ]
-    # They tell every plug-in, every look at the schema, every request to a DICOMweb server.
-    for chatty in ("alembic", "dicomweb_client"):
+    # They tell every plug-in, look at the schema, request to a DICOMweb server, DICOM module.
+    for chatty in ("alembic", "dicomweb_client", "highdicom"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
 

@@ -170,8 +170,17 @@ def _artery_group(
     }
     if segments is None or number is None:
         return sr.MeasurementsAndQualitativeEvaluations(**shared)
+    # Not from_segmentation: highdicom 0.28.2 cannot read its own segmentations of one segment.
+    referenced = sr.ReferencedSegment(
+        sop_class_uid=segments.SOPClassUID,
+        sop_instance_uid=segments.SOPInstanceUID,
+        segment_number=number,
+        source_series=sr.SourceSeriesForSegmentation(
+            segments.ReferencedSeriesSequence[0].SeriesInstanceUID
+        ),
+    )
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        referenced_segment=sr.ReferencedSegment.from_segmentation(segments, number), **shared
+        referenced_segment=referenced, **shared
     )
 
 

@@ -128,7 +128,7 @@ def _attempt(context: WorkContext, label_id: int) -> ExportStatus:
     except PacsDownError as error:
         return _wait(context, label_id, str(error))
     except CacLabelError as error:
-        return _refused(context, label_id, str(error))
+        return _refused(context, label_id, error)
     return _end(context, label_id, "done", "")
 
 
@@ -210,7 +210,10 @@ def _wait(context: WorkContext, label_id: int, problem: str) -> ExportStatus:
     return "waiting"
 
 
-def _refused(context: WorkContext, label_id: int, problem: str) -> ExportStatus:
+def _refused(context: WorkContext, label_id: int, error: CacLabelError) -> ExportStatus:
+    problem, cause = str(error), type(error.__cause__).__name__
+    # Only the type of the cause: its message may quote an element that names the patient.
+    logger.warning("export of label %d: %s (%s)", label_id, problem, cause)
     with context.database.writing() as session:
         row = session.get_one(ExportRow, label_id)
         row.problem = problem

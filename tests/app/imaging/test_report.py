@@ -74,6 +74,19 @@ def test_each_calcified_artery_refers_to_its_segment(content: bytes, segmentatio
     assert read_report(content).segments == {"LAD": (uid, 1), "RCA": (uid, 2)}
 
 
+@pytest.mark.parametrize("slices", [slice(2, 3), slice(1, 4)])
+def test_one_artery_on_one_slice_or_more_is_reported(
+    slices: slice, files: list[Path], volume: Volume, tmp_path: Path
+) -> None:
+    label = np.zeros(SHAPE, np.uint8)
+    label[slices, 1:4, 1:4] = 2
+    segmentation = write_segmentation(files, label, DERIVATION)
+    made = write_report(files, score(volume, label), DERIVATION, segmentation=segmentation)
+    assert read_report(made).arteries == dict(score(volume, label).arteries)
+    assert list(read_report(made).segments) == ["LAD"]
+    assert problems(segmentation, tmp_path) + problems(made, tmp_path) == []
+
+
 def test_no_calcium_is_a_report_of_zeros(empty_content: bytes) -> None:
     report = read_report(empty_content)
     assert report.segments == {}
