@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pydicom
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
 )
 
@@ -37,6 +40,24 @@ _TAGS: Final = [
     "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "RescaleType",
 ]  # fmt: skip
 """The elements read; reading only these halves the time of the header pass."""
+
+_PREAMBLE_BYTES: Final = 128
+"""Length of the preamble."""
+
+_MAGIC: Final = b"DICM"
+"""What follows the preamble."""
+
+START_BYTES: Final = _PREAMBLE_BYTES + len(_MAGIC)
+"""As many bytes of a file as tell whether it is DICOM."""
+
+_FIRST_GROUPS: Final = (0x0002, 0x0008)
+"""Groups that a file without preamble starts with: meta information or the SOP instance."""
+
+_FIRST_ELEMENT_BYTES: Final = 8
+"""Tag and length of an element, the least that is looked at."""
+
+_MAX_FIRST_BYTES: Final = 1024
+"""Longest first element: a group length, a character set, an image type or a UID."""
 
 _MULTI_FRAME: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """CT with all slices in one instance."""
@@ -108,6 +129,39 @@ class InstanceHeader:
     problem: str | None
 
 
+def is_dicom(start: bytes) -> bool:
+    """Tell by the first ``START_BYTES`` of a file whether it is DICOM, also without preamble."""
+    if start[_PREAMBLE_BYTES:START_BYTES] == _MAGIC:
+        return True
+    if (
+        int.from_bytes(start[:2], "little") not in _FIRST_GROUPS
+        or len(start) < _FIRST_ELEMENT_BYTES
+    ):
+        return False
+    value_representation, length = start[4:6], int.from_bytes(start[4:8], "little")
+    is_explicit = value_representation.isalpha() and value_representation.isupper()
+    return is_explicit or (length <= _MAX_FIRST_BYTES and length % 2 == 0)
+
+
+def read_dataset(stream: BinaryIO, **options: Any) -> pydicom.FileDataset:
+    """Read DICOM by pydicom, also without preamble or transfer syntax.
+
+    A transfer syntax that the file leaves out is told by how its elements are encoded.
+
+    Args:
+        stream: The file, at its start.
+        options: Keyword arguments for ``pydicom.dcmread``.
+    """
+    force = is_dicom(stream.read(START_BYTES))
+    stream.seek(0)
+    dataset = pydicom.dcmread(stream, force=force, **options)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit, is_little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+    return dataset
+
+
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Silence pydicom's remarks on values out of the standard; what matters is checked here."""
@@ -141,9 +195,9 @@ def read_instance(path: Path) -> InstanceHeader:
 def _read(path: Path) -> tuple[pydicom.Dataset, int | None]:
     """Return the header and the bytes behind it, None where those are compressed."""
     with path.open("rb") as stream:
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
-        syntax = dataset.file_meta.get("TransferSyntaxUID")
-        if syntax is None or syntax.is_compressed or syntax.is_deflated:
+        dataset = read_dataset(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax.is_compressed or syntax.is_deflated:
             return dataset, None
         return dataset, path.stat().st_size - stream.tell()
 

@@ -10,7 +10,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from app.errors import ImagingError
-from app.imaging.dicom_header import SliceHeader, quiet_pydicom
+from app.imaging.dicom_header import SliceHeader, quiet_pydicom, read_dataset
 from app.imaging.dicom_series import order_slices, series_grid, series_kvp
 from app.imaging.parsing import PARSER_ERRORS
 from app.imaging.plausibility import to_hounsfield
@@ -56,7 +56,8 @@ def _exact_type(slices: Sequence[SliceHeader]) -> type[np.int32] | type[np.float
 
 def _decode(header: SliceHeader) -> NDArray[Any]:
     try:
-        dataset = pydicom.dcmread(header.path)
+        with header.path.open("rb") as stream:
+            dataset = read_dataset(stream)
         if dataset.file_meta.TransferSyntaxUID in _PYDICOM_SYNTAXES:
             stored = dataset.pixel_array
             rescaled = stored * header.slope + header.intercept_hu

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import ImagingError
-from app.imaging.dicom_header import InstanceHeader, SliceHeader, read_instance
+from app.imaging.dicom_header import (
+    START_BYTES,
+    InstanceHeader,
+    SliceHeader,
+    is_dicom,
+    read_instance,
+)
 from app.imaging.dicom_series import order_slices, series_grid
 from app.imaging.dicom_volume import read_series
 from app.imaging.volume import Volume
 from app.imaging.volume_file import ImageKind, check_volume_file, file_kind, read_volume_file
 
-_DICOM_MAGIC: Final = b"DICM"
-"""What follows the preamble of every DICOM file."""
-
-_PREAMBLE_BYTES: Final = 128
-"""Length of the preamble."""
-
 _DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
-"""Endings that promise DICOM, so that a file without the magic is reported, not passed over."""
+"""Endings that promise DICOM, so that a file that is none is reported, not passed over."""
 
 _INDEX_NAME: Final = "datastore_v2.json"
 """Index of a MONAI Label studies folder; the folder of labels lies beside it."""
@@ -79,7 +79,7 @@ def find_images(root: Path) -> list[Finding]:
             findings.append(Finding(path, (path,), kind or "dicom", problem=problem))
         elif kind:
             findings.append(_file_finding(path, kind))
-        elif start and start[_PREAMBLE_BYTES:] == _DICOM_MAGIC:
+        elif start and is_dicom(start):
             instances.append(read_instance(path))
         elif path.name.lower().endswith(_DICOM_SUFFIXES):
             findings.append(Finding(path, (path,), "dicom", problem="the file is not DICOM"))
@@ -132,7 +132,7 @@ def _start(path: Path) -> bytes | None:
         if not path.is_file():
             return None
         with path.open("rb") as stream:
-            return stream.read(_PREAMBLE_BYTES + len(_DICOM_MAGIC))
+            return stream.read(START_BYTES)
     except OSError:
         return None
 

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from app.errors import ImagingError
 from app.imaging.reader import read_volume
@@ -102,6 +104,45 @@ def test_companion_and_empty_files_are_reported(tmp_path: Path) -> None:
         "empty.nii": "the file is empty",
         "IM0001": "the file is empty",
     }
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize("ending", ["", ".dcm"])
+def test_dicom_without_preamble_and_meta_information_is_read(
+    syntax: UID, ending: str, tmp_path: Path
+) -> None:
+    for number, path in enumerate(write_dicom(tmp_path)):
+        dataset = pydicom.dcmread(path)
+        path.unlink()
+        bare = pydicom.Dataset(dict(dataset))
+        bare.save_as(
+            tmp_path / f"IM{number}{ending}", implicit_vr=syntax.is_implicit_VR, little_endian=True
+        )
+    (finding,) = find_images(tmp_path)
+    assert finding.problem is None
+    np.testing.assert_array_equal(read_finding(finding).hu, make_volume().hu)
+
+
+def test_meta_information_without_preamble_is_read(tmp_path: Path) -> None:
+    for path in write_dicom(tmp_path):
+        path.write_bytes(path.read_bytes()[132:])
+        path.rename(path.with_suffix(""))
+    np.testing.assert_array_equal(read_volume(tmp_path).hu, make_volume().hu)
+
+
+@pytest.mark.parametrize("start", [b"\x08\x00\x05\x00CS", b"\x08\x00\x16\x00\x1a\x00\x00\x00"])
+def test_what_starts_like_dicom_and_is_none_is_reported(start: bytes, tmp_path: Path) -> None:
+    (tmp_path / "IM0001").write_bytes(start + b"\xff" * 200)
+    (finding,) = find_images(tmp_path)
+    assert finding.problem
+
+
+@pytest.mark.parametrize(
+    "start", [b"\x09\x00\x05\x00CS", b"\x08\x00\x05\x00\xff\xff\xff\xff", b"\x08\x00"]
+)
+def test_what_does_not_start_like_dicom_is_passed_over(start: bytes, tmp_path: Path) -> None:
+    (tmp_path / "table").write_bytes(start.ljust(200, b"\1"))
+    assert find_images(tmp_path) == []
 
 
 def test_a_dangling_link_is_reported(tmp_path: Path) -> None:
