@@ -1,0 +1,120 @@
+"""An annotator's round in OHIF, in a real browser against a real server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.calcium.labels import LABELS
+from app.imaging.labelmap import read_label_map
+from tests.journeys.dicom_pool import plant_predictions, planted_labels, write_series_pool
+from tests.journeys.serving import RunningServer, started, wait_until
+from tests.journeys.viewing import Viewer, viewing
+
+pytestmark = [
+    pytest.mark.slow,
+    # Playwright's driver leaves closing its pipes to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+_COUNT = 2
+
+_NO_TRAINING = ("check_if_running", "404 (Not Found)")
+"""The panel asks whether a training runs; 404 is how this protocol says no."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("ohif")
+    studies = write_series_pool(folder / "studies", _COUNT)
+    with started(studies, folder / "data") as running:
+        wait_until(lambda: running.has_worker() and running.images() == _COUNT, running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def seeds(server: RunningServer) -> dict[str, int]:
+    """Plant the predictions; returns the seed of each image."""
+    return plant_predictions(server.data)
+
+
+@pytest.fixture(scope="module")
+def viewer(server: RunningServer, seeds: dict[str, int]) -> Iterator[Viewer]:
+    """Open the viewer with the first patient's series, segmented by the model."""
+    assert len(seeds) == _COUNT
+    with viewing(server.url) as viewer:
+        viewer.open_list()
+        viewer.open_study(study_of(server, "patient-0"))
+        viewer.connect()
+        viewer.segment()
+        yield viewer
+
+
+def study_of(server: RunningServer, patient: str) -> str:
+    found = server.request("GET", f"/proxy/dicom/qido/studies?PatientID={patient}").json()
+    assert len(found) == 1
+    return str(found[0]["0020000D"]["Value"][0])
+
+
+def image_of(seeds: dict[str, int], seed: int) -> str:
+    return next(image_id for image_id, known in seeds.items() if known == seed)
+
+
+def test_the_panel_knows_its_server_without_typing(viewer: Viewer, server: RunningServer) -> None:
+    assert viewer.page.input_value("#monailabelServerURL") == server.url + "/"
+
+
+def test_what_the_model_found_is_shown_where_it_is(viewer: Viewer) -> None:
+    shown = viewer.labelmap()
+    planted = planted_labels(0)
+    for name, value in LABELS.items():
+        np.testing.assert_array_equal(shown == viewer.segments().get(name), planted == value)
+
+
+def test_calcium_is_shown_on_bright_voxels_only(viewer: Viewer) -> None:
+    calcium = [viewer.segments()[name] for name in ("LAD", "RCA")]
+    hu = viewer.image()[np.isin(viewer.labelmap(), calcium)]
+    # 2 slices of 4 x 4 voxels and 3 slices of 5 x 3 voxels, all of 400 HU.
+    assert hu.size == 77
+    assert set(hu) == {400}
+
+
+def test_the_next_sample_leads_to_its_study(viewer: Viewer, server: RunningServer) -> None:
+    sample = viewer.next_sample()
+    assert sample["StudyInstanceUID"] in (
+        study_of(server, "patient-0"),
+        study_of(server, "patient-1"),
+    )
+
+
+def test_a_saved_label_is_what_was_shown(
+    viewer: Viewer, server: RunningServer, seeds: dict[str, int], tmp_path: Path
+) -> None:
+    viewer.save_label()
+    image_id = image_of(seeds, 0)
+    labels = server.request("GET", "/datastore/?output=all").json()["objects"][image_id]["labels"]
+    assert "final" in labels
+    assert server.labeled() == 1
+    answer = server.request("GET", f"/datastore/label?label={image_id}&tag=final")
+    path = tmp_path / "label.nrrd"
+    path.write_bytes(answer.content)
+    np.testing.assert_array_equal(read_label_map(path).array, planted_labels(0))
+
+
+def test_segments_without_voxels_are_saved_too(
+    viewer: Viewer, server: RunningServer, seeds: dict[str, int]
+) -> None:
+    assert viewer.errors is not None
+    entry = server.request("GET", "/datastore/?output=all").json()["objects"]
+    info = entry[image_of(seeds, 0)]["labels"]["final"]["info"]
+    assert {segment["name"] for segment in info["label_info"]} == set(LABELS)
+
+
+def test_nothing_went_wrong_and_nobody_else_was_asked(viewer: Viewer) -> None:
+    unexpected = [
+        error for error in viewer.errors if not any(known in error for known in _NO_TRAINING)
+    ]
+    assert unexpected == []
+    assert viewer.foreign == [], json.dumps(viewer.foreign)

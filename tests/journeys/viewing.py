@@ -1,0 +1,175 @@
+"""OHIF in a headless Chromium, driven as an annotator would."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Page, sync_playwright
+
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # Cornerstone draws by WebGL; there is no graphics card.
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
+
+_SIZE = {"width": 1400, "height": 900}
+
+_VIEWPORT = """Array.from(
+    services.cornerstoneViewportService.viewportsById.keys(),
+    id => services.cornerstoneViewportService.getCornerstoneViewport(id),
+)[0]"""
+"""The first viewport, which shows axial slices."""
+
+_LABELMAP = "services.segmentationService.getLabelmapVolume('1')"
+"""The labelmap of the panel."""
+
+_IS_LOADED = f"""() => {{
+    const services = window.services;
+    if (!services || !services.cornerstoneViewportService.viewportsById.size) return false;
+    const viewport = {_VIEWPORT};
+    const volume = viewport && viewport.getImageData && viewport.getImageData();
+    return Boolean(volume) && volume.voxelManager.getCompleteScalarDataArray().some(hu => hu !== 0);
+}}"""
+
+_HAS_LABELMAP = f"() => Boolean({_LABELMAP})"
+
+_HAS_VOXELS = f"() => {_LABELMAP}.voxelManager.getCompleteScalarDataArray().some(x => x !== 0)"
+
+_SEGMENTS = """() => Object.fromEntries(
+    Object.values(services.segmentationService.getSegmentation('1').segments)
+        .map(segment => [segment.label, segment.segmentIndex]))"""
+
+_WAIT_MS = 120_000
+"""Longest wait for anything: the bundle is large and the machine may be busy."""
+
+
+@dataclass
+class Viewer:
+    """A page of the browser and what went wrong in it.
+
+    Attributes:
+        page: The page.
+        url: Address of the server without a slash at its end.
+        errors: Errors of the console, and answers of 400 and more.
+        foreign: Addresses of other hosts that the page asked for.
+    """
+
+    page: Page
+    url: str
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def open_list(self) -> None:
+        """Open the list of studies and put its notice aside; ready when patient-0 is listed."""
+        self.page.goto(f"{self.url}/ohif/")
+        self.page.get_by_text("Confirm and Hide").click()
+        self.page.get_by_text("patient-0").first.wait_for()
+
+    def open_study(self, study_uid: str) -> None:
+        """Open a study with the panel of MONAI Label; ready when its series is loaded."""
+        self.page.goto(f"{self.url}/ohif/monai-label?StudyInstanceUIDs={study_uid}")
+        self.page.wait_for_function(_IS_LOADED)
+
+    def connect(self) -> None:
+        """Press the button beside the address of the server."""
+        self.page.locator(".settingsTable button").click()
+        self.page.get_by_text("Auto-Segmentation").wait_for()
+        self.page.wait_for_function(_HAS_LABELMAP)
+
+    def segment(self) -> None:
+        """Let the model segment the series; ready when its voxels are there."""
+        self.page.locator(".tab-content:visible button", has_text="Run").click()
+        self.page.wait_for_function(_HAS_VOXELS)
+
+    def next_sample(self) -> dict[str, Any]:
+        """Ask for the next sample; returns the answer and closes what shows it."""
+        self.page.get_by_text("Active Learning", exact=True).click()
+        with self.page.expect_response("**/activelearning/**") as answer:
+            self.page.get_by_role("button", name="Next Sample").click()
+        self.page.get_by_text("Active Learning - Next Sample").wait_for()
+        self.page.keyboard.press("Escape")
+        sample: dict[str, Any] = answer.value.json()
+        return sample
+
+    def show_tools(self) -> None:
+        """Show the panel of segmentations with its tools."""
+        self.page.locator('[data-cy="panelSegmentationWithTools-btn"]').click()
+        self.page.locator('[data-cy="Calcium"]').wait_for()
+
+    def save_label(self) -> None:
+        """Press the button that saves; ready when the page says that it is done."""
+        self.page.locator('[data-cy="SaveLabel"]').click()
+        self.page.get_by_text("The label is saved on the server.").wait_for()
+
+    def segments(self) -> dict[str, int]:
+        """Return the number of each segment by its name."""
+        segments: dict[str, int] = self.page.evaluate(_SEGMENTS)
+        return segments
+
+    def labelmap(self) -> NDArray[np.float64]:
+        """Return the segment of each voxel as it is shown, shape (Z, Y, X)."""
+        return self._voxels(f"{_LABELMAP}")
+
+    def image(self) -> NDArray[np.float64]:
+        """Return the HU of each voxel as they are shown, shape (Z, Y, X)."""
+        return self._voxels(f"{_VIEWPORT}.getImageData()")
+
+    def _voxels(self, volume: str) -> NDArray[np.float64]:
+        script = f"""() => {{ const volume = {volume}; return [
+            Array.from(volume.dimensions),
+            Array.from(volume.voxelManager.getCompleteScalarDataArray()),
+        ]; }}"""
+        dimensions, values = self.page.evaluate(script)
+        return np.asarray(values, np.float64).reshape(dimensions[::-1])
+
+
+def watch(viewer: Viewer) -> None:
+    """Keep what goes wrong on the page."""
+
+    def console(message: Any) -> None:
+        if message.type == "error":
+            viewer.errors.append(message.text)
+
+    def request(request: Any) -> None:
+        if not request.url.startswith((viewer.url, "blob:", "data:")):
+            viewer.foreign.append(request.url)
+
+    def response(response: Any) -> None:
+        if response.status >= 400:
+            viewer.errors.append(f"{response.status} {response.url}")
+
+    viewer.page.on("console", console)
+    viewer.page.on("pageerror", lambda error: viewer.errors.append(str(error)))
+    viewer.page.on("request", request)
+    viewer.page.on("response", response)
+
+
+@contextmanager
+def viewing(url: str) -> Iterator[Viewer]:
+    """Open a browser until the block ends; the test is skipped where there is none."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("Chromium is not installed; apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
+        page = browser.new_page(viewport=_SIZE)  # type: ignore[arg-type]  # a TypedDict
+        page.set_default_timeout(_WAIT_MS)
+        viewer = Viewer(page, url)
+        watch(viewer)
+        try:
+            yield viewer
+        finally:
+            browser.close()
