@@ -263,7 +263,9 @@ def _try_predict(context: WorkContext, version_id: int, image_id: str) -> bool:
 def _keep_as_label(context: WorkContext, version: ModelVersionRow, image_id: str, tag: str) -> Json:
     with context.database.writing() as session:
         row = _find_row(session, image_id, version.id, prediction_key(context.settings))
-        if row is None:
+        kept = labels.find_label(session, image_id, tag)
+        # What a person made or judged stays; the other images go on.
+        if row is None or (kept is not None and labels.is_of_a_person(kept)):
             return {}
         params: Json = {"label_names": LABELS, "scores": row.scores}
         labels.keep_prediction(
