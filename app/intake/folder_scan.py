@@ -5,6 +5,7 @@ writers wait for milliseconds. A scan that was stopped or killed goes on with th
 because what it registered is known by path and signature.
 """
 
+import errno
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class ScanReport:
     Attributes:
         registered: Images that are new or came back.
         quarantined: Files and folders that cannot be trusted, those known before included.
+        doubtful: Those of them that may be good at another look: the disk or the share did not
+            give them, or their header was refused for the first time.
         missing: Images whose files are gone.
         unchanged: Images that were known.
         labels: Labels imported from a MONAI Label folder.
@@ -50,6 +53,7 @@ class ScanReport:
 
     registered: int = 0
     quarantined: int = 0
+    doubtful: int = 0
     missing: int = 0
     unchanged: int = 0
     labels: int = 0
@@ -62,6 +66,13 @@ class _Known(NamedTuple):
     signature: str
     is_missing: bool
     is_removed: bool
+
+
+class _Refused(NamedTuple):
+    """What is known of an entry of the quarantine list."""
+
+    signature: str
+    problem: str
 
 
 _Place = tuple[str, str]
@@ -77,7 +88,7 @@ class _Scan:
     root: Path
     now: Callable[[], float]
     images: dict[_Place, _Known]
-    quarantine: dict[str, str]
+    quarantine: dict[str, _Refused]
     report: ScanReport = field(default_factory=ScanReport)
 
 
@@ -123,8 +134,8 @@ def _start(database: Database, settings: Settings, root: Path, now: Callable[[],
             )
             for row in session.execute(wanted)
         }
-        listed = session.execute(select(QuarantineRow.path, QuarantineRow.signature))
-        quarantine = {row.path: row.signature for row in listed}
+        listed = session.scalars(select(QuarantineRow))
+        quarantine = {row.path: _Refused(row.signature, row.problem) for row in listed}
     return _Scan(database, settings, root, now, images, quarantine)
 
 
@@ -153,13 +164,22 @@ def _take(scan: _Scan, finding: Finding) -> None:
     if known and (known.is_removed or known.signature == signature):
         _take_known(scan, known)
         return
-    if scan.quarantine.get(_quarantine_path(scan, finding)) == signature:
+    refused = scan.quarantine.get(_quarantine_path(scan, finding))
+    if finding.problem:
+        # Told by every scan anew, so it needs no signature to be looked at again.
+        scan.report.doubtful += refused is None or not _opens(finding)
+        _quarantine(scan, finding, _Refused("", finding.problem))
+        return
+    if refused and refused.signature == signature:
         scan.report.quarantined += 1
         return
     try:
         scan.report.registered += _register(scan, finding, signature, read_finding(finding))
     except ImagingError as error:
-        _quarantine(scan, finding, signature, str(error))
+        is_doubtful = _is_from_disk(error) or not _opens(finding)
+        scan.report.doubtful += is_doubtful
+        # Without its signature it is tried again: what a share refuses now it may give later.
+        _quarantine(scan, finding, _Refused("" if is_doubtful else signature, str(error)))
 
 
 def _take_known(scan: _Scan, known: _Known) -> None:
@@ -227,16 +247,37 @@ def _free_id(session: Session, stem: str, path: str, content: str) -> str:
     return distinct_id(stem, path)
 
 
-def _quarantine(scan: _Scan, finding: Finding, signature: str, problem: str) -> None:
+def _is_from_disk(error: ImagingError) -> bool:
+    """Tell whether the disk or the share failed, rather than what it gave being wrong."""
+    cause = error.__cause__ or error.__context__
+    # Decompressors raise OSError, too, for what they read; then without a number.
+    return isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT)
+
+
+def _opens(finding: Finding) -> bool:
+    try:
+        # Opening a pipe would wait for ever.
+        for file in filter(Path.is_file, finding.files):
+            with file.open("rb") as stream:
+                stream.read(1)
+    except OSError:
+        return False
+    return True
+
+
+def _quarantine(scan: _Scan, finding: Finding, refused: _Refused) -> None:
     path, known = _quarantine_path(scan, finding), scan.images.get(_place(scan, finding))
-    row = QuarantineRow(path=path, signature=signature, problem=problem, seen_at=scan.now())
+    scan.report.quarantined += 1
+    # An image whose file was damaged must not be offered any more.
+    is_offered = known is not None and not known.is_missing
+    if scan.quarantine.get(path) == refused and not is_offered:
+        return
+    row = QuarantineRow(path=path, **refused._asdict(), seen_at=scan.now())
     with scan.database.writing() as session:
         session.merge(row)
-        # An image whose file was damaged must not be offered any more.
-        if known is not None and not known.is_missing:
+        if known is not None and is_offered:
             change = update(ImageRow).where(ImageRow.id == known.id)
             session.execute(change.values(missing_since=scan.now()))
-    scan.report.quarantined += 1
 
 
 def _forget_healed(scan: _Scan, findings: list[Finding], problems: list[str]) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,8 @@ from app import images, labels
 from app.errors import ConflictError, ImagingError, InvalidInputError, NotFoundError
 from app.imaging.labelmap import write_label_map
 from app.imaging.reader import read_volume
+from app.imaging.scan import Finding
+from app.imaging.volume import Volume
 from app.imaging.volume_writer import write_volume
 from app.store.files import file_sha256
 from app.store.tables import AuditRow, ImageRow, Json, PredictionRow
@@ -245,6 +248,46 @@ class TestScan:
         assert {"is not UTF-8" in problem for problem in found.values()} == {True}
         assert scan(deployment).quarantined == 3
         assert problems(deployment) == found
+
+    @pytest.mark.parametrize("is_series", [False, True])
+    def test_tries_what_could_not_be_read_again(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch, *, is_series: bool
+    ) -> None:
+        volume_file(deployment.studies)
+        if is_series:
+            write_dicom(deployment.studies / "series", make_volume(seed=1))
+
+        def fail(finding: Finding) -> Volume:
+            cause = OSError(errno.ESTALE, "Stale file handle")
+            raise ImagingError("the voxels cannot be read") from cause
+
+        with monkeypatch.context() as broken:
+            broken.setattr("app.intake.folder_scan.read_finding", fail)
+            assert scan(deployment).doubtful == 1 + is_series
+        # Nothing about the files has changed since.
+        report = scan(deployment)
+        assert (report.registered, report.doubtful) == (1 + is_series, 0)
+        assert problems(deployment) == {}
+
+    def test_tries_a_header_that_could_not_be_read_again(
+        self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        volume_file(deployment.studies)
+
+        def fail(path: Path) -> None:
+            raise ImagingError("the NIfTI header cannot be read")
+
+        with monkeypatch.context() as broken:
+            broken.setattr("app.imaging.scan.check_volume_file", fail)
+            assert scan(deployment).doubtful == 1
+            assert scan(deployment).doubtful == 0
+        assert scan(deployment).registered == 1
+
+    def test_doubts_a_damaged_file_once(self, deployment: Deployment) -> None:
+        path = volume_file(deployment.studies)
+        path.write_bytes(path.read_bytes()[:-30])
+        scan(deployment)
+        assert (scan(deployment).doubtful, list(problems(deployment))) == (0, ["case.nii.gz"])
 
     def test_takes_a_healed_file_off_the_list(self, deployment: Deployment) -> None:
         path = deployment.studies / "a.nii.gz"

@@ -8,15 +8,30 @@ from sqlalchemy import select
 from app import jobs, studies
 from app.background.work import WorkContext
 from app.imaging.volume_writer import write_volume
-from app.store.tables import JobRow
+from app.store.tables import JobRow, Json
 from tests.app.conftest import Deployment
 from tests.app.pool import add_image, add_model_version, add_prediction
 from tests.factories import make_volume
 
 
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def context(deployment: Deployment) -> WorkContext:
-    return WorkContext(deployment.settings, deployment.database, deployment.files, "cpu")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def context(deployment: Deployment, clock: Clock) -> WorkContext:
+    return WorkContext(deployment.settings, deployment.database, deployment.files, "cpu", clock)
 
 
 def scan(context: WorkContext) -> None:
@@ -60,6 +75,63 @@ def test_a_look_takes_any_file_name(context: WorkContext) -> None:
     before = studies.folder_signature(folder)
     (folder / os.fsdecode(b"\xff\xfe.nii.gz")).touch()
     assert studies.folder_signature(folder) != before
-    studies.request_scan_if_changed(context)
+    studies.request_scan_if_due(context)
     with context.database.reading() as session:
         assert jobs.running(session, "scan") is not None
+
+
+def request(context: WorkContext) -> str | None:
+    """Look at the folder and return the scan that waits now."""
+    studies.request_scan_if_due(context)
+    with context.database.reading() as session:
+        job = jobs.running(session, "scan")
+    return None if job is None else job.id
+
+
+def end(
+    context: WorkContext,
+    job_id: str | None,
+    status: jobs.EndStatus,
+    result: Json | None = None,
+    *,
+    took_s: float = 0.0,
+) -> None:
+    """End a scan that began ``took_s`` ago."""
+    assert job_id is not None
+    with context.database.writing() as session:
+        jobs.start(session, job_id, "worker", now=context.clock() - took_s)
+        jobs.finish(session, job_id, status, [], now=context.clock(), result=result)
+
+
+def test_an_unchanged_folder_is_scanned_once(context: WorkContext, clock: Clock) -> None:
+    end(context, request(context), "done")
+    clock.now += 1e6
+    assert request(context) is None
+
+
+@pytest.mark.parametrize(("status", "result"), [("failed", {}), ("done", {"doubtful": 1})])
+@pytest.mark.parametrize(("took_s", "pause_s"), [(1.0, 60.0), (30.0, 300.0)])
+def test_a_scan_that_went_wrong_is_repeated_after_a_pause(
+    context: WorkContext,
+    clock: Clock,
+    status: jobs.EndStatus,
+    result: Json,
+    took_s: float,
+    pause_s: float,
+) -> None:
+    end(context, request(context), status, result, took_s=took_s)
+    clock.now += pause_s - 1.0
+    assert request(context) is None
+    clock.now += 1.0
+    assert request(context) is not None
+
+
+def test_a_scan_that_a_person_stopped_is_repeated_when_the_folder_changes(
+    context: WorkContext, clock: Clock
+) -> None:
+    end(context, request(context), "canceled")
+    clock.now += 1e6
+    assert request(context) is None
+    assert context.settings.studies_folder is not None
+    (context.settings.studies_folder / "new.nii").touch()
+    assert request(context) is not None
