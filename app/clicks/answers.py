@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.arrays import AxialImage
 from app.calcium.labels import CALCIUM_LABELS
 from app.clicks.arteries import NEAREST_MM, AssignedArtery, artery_of
-from app.clicks.lesions import ClickedLesion, Clicks, lesions_at
+from app.clicks.lesions import ClickedLesion, Clicks, kept_lesions, lesions_at
 from app.clicks.tables import lesion_table, merged, peak_hu, scores_of
 from app.settings import Settings
 from app.store.tables import Json
@@ -44,7 +44,12 @@ class ClickAnswer:
 
 
 def fill_lesions(
-    image: AxialImage, clicks: Clicks, settings: Settings, *, label: str
+    image: AxialImage,
+    clicks: Clicks,
+    settings: Settings,
+    *,
+    label: str,
+    before: NDArray[np.bool_] | None = None,
 ) -> ClickAnswer:
     """Fill the lesions at the clicks with one label, whose artery the annotator has chosen.
 
@@ -53,13 +58,19 @@ def fill_lesions(
         clicks: What was clicked.
         settings: Settings of the deployment.
         label: Name of the segment that is being filled.
+        before: Calcium (Z, Y, X) to begin with; a background click on a lesion of it takes
+            the lesion away. None: nothing.
 
     Raises:
         InvalidInputError: If the ROI lies outside the image.
     """
     lesions = lesions_at(image, clicks, rule=settings.rule)
     tables = [lesion_table(image, lesion, settings) for lesion in lesions]
-    return _one_label(image, lesions, tables, settings, label)
+    if before is None:
+        return _one_label(image, [one.voxels for one in lesions], tables, settings, label)
+    kept = kept_lesions(image, clicks, before, rule=settings.rule)
+    whole = [*(lesion.voxels for lesion in lesions), kept]
+    return _one_label(image, whole, tables, settings, label)
 
 
 def assign_lesions(
@@ -92,9 +103,9 @@ def assign_lesions(
         lesion_table(image, lesion, settings) | _artery_facts(artery) for lesion, artery in found
     ]
     if only is not None:
-        return _one_label(image, lesions, tables, settings, only)
+        return _one_label(image, [one.voxels for one in lesions], tables, settings, only)
     values = [CALCIUM_LABELS[artery.artery] if artery else _FIRST_VALUE for _, artery in found]
-    voxels, of_voxels = merged(lesions, values)
+    voxels, of_voxels = merged([lesion.voxels for lesion in lesions], values)
     calcium: Json = scores_of(image, voxels, of_voxels, settings).to_json()
     if voxels.size:
         calcium["peak_hu"] = peak_hu(image, voxels)
@@ -130,12 +141,12 @@ def _artery_facts(artery: AssignedArtery | None) -> Json:
 
 def _one_label(
     image: AxialImage,
-    lesions: Sequence[ClickedLesion],
+    parts: Sequence[NDArray[np.intp]],
     tables: Sequence[Json],
     settings: Settings,
     label: str,
 ) -> ClickAnswer:
-    voxels, values = merged(lesions, [_FIRST_VALUE] * len(lesions))
+    voxels, values = merged(parts, [_FIRST_VALUE] * len(parts))
     scores = scores_of(image, voxels, values, settings)
     calcium: Json = {**scores.total.to_json(), "rule": scores.rule}
     calcium["warnings"] = list(scores.warnings)
@@ -153,7 +164,7 @@ def _table(image: AxialImage, calcium: Json, tables: Sequence[Json]) -> Json:
         "lesions": list(tables),
     }
     notes = list(dict.fromkeys(str(one["message"]) for one in tables if "message" in one))
-    if not tables:
+    if not tables and "peak_hu" not in calcium:
         notes = [_NO_CLICK]
     return table | ({"message": "; ".join(notes)} if notes else {})
 

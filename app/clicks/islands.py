@@ -190,7 +190,7 @@ def _nearer(
     count = voxels.shape[1]
     graph = coo_array((lengths, (pairs.first, pairs.second)), shape=(count, count)).tocsr()
     places = {place: index for index, place in enumerate(map(tuple, voxels.T.tolist()))}
-    own = dijkstra(graph, directed=False, indices=places[seed], limit=reach_mm)
+    own = dijkstra(graph, directed=False, indices=[places[seed]], limit=reach_mm, min_only=True)
     others = [places[place] for place in background if place in places]
     keep = np.isfinite(own)
     if others:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.arrays import AxialImage
+from app.calcium.components import label_components, voxel_pairs
 from app.calcium.rules import get_rule
 from app.clicks.islands import LARGEST_AREA_MM2, LARGEST_MM3, REACH_MM, Field, Voxels, island_at
 from app.clicks.snapping import SNAP_MM, snap
@@ -99,6 +101,36 @@ def lesions_at(image: AxialImage, clicks: Clicks, *, rule: str) -> list[ClickedL
             replace(known, click=click) if known else _lesion(field_, click, seed, background)
         )
     return lesions
+
+
+def kept_lesions(
+    image: AxialImage, clicks: Clicks, calcium: NDArray[np.bool_], *, rule: str
+) -> Voxels:
+    """Return what an annotator lets stand of calcium that was there before the clicks.
+
+    Args:
+        image: The image in axial orientation.
+        clicks: What was clicked; a background click takes away the lesion that it is on.
+        calcium: Calcium of before, shape (Z, Y, X); what is below the threshold is left out.
+        rule: Name of the scoring rule, which says what neighbours are.
+
+    Returns:
+        Voxels (z, y, x), shape (3, N).
+    """
+    field_ = _field(image, None, get_rule(rule).spatial_connectivity)
+    order = axial_map(image.stored)
+    voxels = np.stack(np.unravel_index(np.flatnonzero(calcium), calcium.shape))
+    voxels = voxels[:, image.hu[tuple(voxels)] >= image.threshold_hu]
+    pairs = voxel_pairs(voxels, field_.connectivity)
+    lesion = label_components(voxels.shape[1], pairs)
+    keep = np.ones(voxels.shape[1], np.bool_)
+    for click in clicks.background:
+        seed = snap(field_, _axial(click, image, order))
+        if seed is not None:
+            hit = lesion[(voxels == np.asarray(seed)[:, None]).all(axis=0)]
+            keep &= ~np.isin(lesion, hit)
+    kept: Voxels = voxels[:, keep]
+    return kept
 
 
 def _holding(lesions: Sequence[ClickedLesion], seed: Voxel | None) -> ClickedLesion | None:

@@ -59,15 +59,13 @@ def peak_hu(image: AxialImage, voxels: Voxels) -> int:
     return int(image.hu[tuple(voxels)].max())
 
 
-def merged(
-    lesions: Sequence[ClickedLesion], values: Sequence[int]
-) -> tuple[Voxels, NDArray[np.uint8]]:
-    """Return the voxels of all lesions, each once, and the value of each.
+def merged(parts: Sequence[Voxels], values: Sequence[int]) -> tuple[Voxels, NDArray[np.uint8]]:
+    """Return the voxels of all parts, each once, and the value of each.
 
-    Where lesions share voxels, the later one wins.
+    Where parts share voxels, the later one wins.
     """
-    voxels = np.concatenate([np.empty((3, 0), np.intp), *(item.voxels for item in lesions)], axis=1)
-    counts = [item.voxels.shape[1] for item in lesions]
+    voxels = np.concatenate([np.empty((3, 0), np.intp), *parts], axis=1)
+    counts = [part.shape[1] for part in parts]
     repeated = np.repeat(np.asarray(values, np.uint8), counts)
     # Of equal voxels the first is kept, so the order is turned round.
     turned = voxels[:, ::-1]

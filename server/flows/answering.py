@@ -3,11 +3,14 @@
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
 from fastapi import Response
 from fastapi.responses import JSONResponse
+from numpy.typing import NDArray
 
 from app import images, sessions
 from app.arrays import AxialImage, load_image
+from app.calcium.labels import CALCIUM_LABELS
 from app.clicks.answers import ClickAnswer, assign_lesions, fill_lesions
 from app.clicks.arteries import predicted_labels
 from app.clicks.session_images import load_session_image
@@ -17,10 +20,10 @@ from app.store.tables import Json
 from server.dependencies import Services
 from server.flows import results
 from server.flows.infer_answers import InferWish, infer_answer, latencies, mask_answer
-from server.wire.catalog import CLICK_MODELS, LESION_ASSIGN
+from server.wire.catalog import CLICK_MODELS, CLICK_OPTIONS, FROM_PREDICTION, LESION_ASSIGN
 from server.wire.clicks import read_artery, read_clicks, read_clicks_of_all
 from server.wire.masks import encode_mask
-from server.wire.options import JsonObject
+from server.wire.options import JsonObject, read_options
 
 _ANY_LESION = "lesion"
 """Name of a filled lesion where the client does not say which segment it fills."""
@@ -70,13 +73,8 @@ def click_answer(
     if wish.keep_as:
         raise InvalidInputError(f"the answers of {model} are not kept as labels; submit the label")
     image = _image(services, target, now=now)
-    if model == LESION_ASSIGN:
-        found = _assign(services, target, image, wish.given)
-    else:
-        # Refused before anything is looked for, so that no segment gets what it cannot hold.
-        artery = read_artery(wish.given)
-        label = str(wish.given.get("label") or artery or _ANY_LESION)
-        found = fill_lesions(image, read_clicks(wish.given), services.settings, label=label)
+    answering = _assign if model == LESION_ASSIGN else _fill
+    found = answering(services, target, image, wish.given)
     seconds = time.monotonic() - started
     table: Json = {
         "label_names": dict(found.label_names),
@@ -89,21 +87,38 @@ def click_answer(
     return _rendered(image, found, table, wish)
 
 
+def _fill(services: Services, target: Target, image: AxialImage, given: JsonObject) -> ClickAnswer:
+    # Refused before anything is looked for, so that no segment gets what it cannot hold.
+    artery = read_artery(given)
+    label = str(given.get("label") or _ANY_LESION)
+    before = None
+    if read_options(CLICK_OPTIONS, given)["start"] == FROM_PREDICTION:
+        if artery is None:
+            raise InvalidInputError("label: to start from the prediction, say of which artery")
+        before = _predicted(services, target, image) == CALCIUM_LABELS[artery]
+    clicks = read_clicks(given)
+    return fill_lesions(image, clicks, services.settings, label=label, before=before)
+
+
 def _assign(
     services: Services, target: Target, image: AxialImage, given: JsonObject
 ) -> ClickAnswer:
+    predicted = _predicted(services, target, image)
+    # A tool that sends foreground clicks takes one label back, that of its segment.
+    only = read_artery(given) if "foreground" in given else None
+    clicks = read_clicks_of_all(given)
+    return assign_lesions(image, clicks, services.settings, predicted=predicted, only=only)
+
+
+def _predicted(services: Services, target: Target, image: AxialImage) -> NDArray[np.uint8]:
     with services.database.reading() as session:
-        predicted = predicted_labels(
+        return predicted_labels(
             session,
             services.files,
             image,
             image_id=target.image_id,
             session_id=target.session_id,
         )
-    # A tool that sends foreground clicks takes one label back, that of its segment.
-    only = read_artery(given) if "foreground" in given else None
-    clicks = read_clicks_of_all(given)
-    return assign_lesions(image, clicks, services.settings, predicted=predicted, only=only)
 
 
 def _rendered(image: AxialImage, found: ClickAnswer, table: Json, wish: InferWish) -> Response:

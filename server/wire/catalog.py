@@ -20,6 +20,12 @@ LESION_CLICK: Final = "lesion_click"
 
 LESION_CLICK_DESCRIPTION: Final = "Click on calcium to fill the lesion; choose the artery's segment"
 
+FROM_NOTHING: Final = "nothing"
+FROM_PREDICTION: Final = "prediction"
+
+CLICK_OPTIONS: Final[Options] = {"start": [FROM_NOTHING, FROM_PREDICTION]}
+"""Options of lesion_click: what the segment holds before the clicks."""
+
 LESION_ASSIGN: Final = "lesion_assign"
 """Model that answers clicks with the lesions there, each in the artery the network sees."""
 

@@ -50,6 +50,7 @@ def _models(session: Session) -> dict[str, ModelOut]:
         type="deepgrow",
         description=catalog.LESION_CLICK_DESCRIPTION,
         labels=CALCIUM_LABELS if has_network else {},
+        config=dict(catalog.CLICK_OPTIONS) if has_network else None,
     )
     if not has_network:
         return {catalog.LESION_CLICK: click}

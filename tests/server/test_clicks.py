@@ -206,6 +206,18 @@ class TestAssigning:
         assert table["calcium"]["volume_mm3"] == 0
         assert "sees LAD here, not LCX" in table["message"]
 
+    def test_a_segment_can_begin_with_the_prediction(self, predicted: Site) -> None:
+        params = {"label": "LAD", "foreground": [], "start": ["prediction", "nothing"]}
+        table = click(predicted, params).json()
+        assert table["calcium"]["peak_hu"] == 300
+        other = click(predicted, {**params, "label": "RCA"}).json()
+        assert "peak_hu" not in other["calcium"]
+
+    def test_to_begin_so_takes_an_artery(self, predicted: Site) -> None:
+        answer = click(predicted, {"foreground": [ON_LESION], "start": "prediction"})
+        assert answer.status_code == 422
+        assert "of which artery" in answer.json()["detail"]
+
     def test_before_a_training_it_says_what_to_do(self, clicked: Site) -> None:
         answer = click(clicked, {"foreground": [ON_LESION]}, "lesion_assign")
         assert answer.status_code == 409

@@ -69,7 +69,8 @@ def test_every_tool_of_clicks_has_the_arteries_with_contiguous_values(site: Site
     for name, kind in (("lesion_click", "deepgrow"), ("lesion_assign", "deepedit")):
         assert models[name]["type"] == kind
         assert models[name]["labels"] == {"LM": 1, "LAD": 2, "LCX": 3, "RCA": 4}
-        assert "config" not in models[name]
+    # The first choice is the default: nothing that the annotator has not seen.
+    assert models["lesion_click"]["config"] == {"start": ["nothing", "prediction"]}
 
 
 def test_the_model_is_described_once_it_is_trained(site: Site) -> None:

@@ -98,6 +98,30 @@ def test_a_background_click_takes_its_part(settings: Settings) -> None:
     np.testing.assert_array_equal(answer.mask, mask_with(np.s_[2:4, 10:12, 20:22]))
 
 
+class TestStartingFromCalcium:
+    """Calcium that was there before the clicks, say of a prediction."""
+
+    def test_stays_beside_what_is_clicked(self, settings: Settings) -> None:
+        # The prediction went one column too far, into tissue.
+        before = mask_with(np.s_[2:3, 30:32, 40:45]) > 0
+        opened = image(two_lesions())
+        answer = fill_lesions(opened, Clicks([ON_LESION]), settings, label="LAD", before=before)
+        np.testing.assert_array_equal(answer.mask, mask_with(LESION, OTHER))
+        assert answer.table["calcium"]["lesions"] == 2
+
+    def test_a_background_click_takes_a_lesion_of_it_away(self, settings: Settings) -> None:
+        opened, before = image(two_lesions()), mask_with(LESION, OTHER) > 0
+        clicks = Clicks([], background=[ON_OTHER])
+        answer = fill_lesions(opened, clicks, settings, label="LAD", before=before)
+        np.testing.assert_array_equal(answer.mask, mask_with(LESION))
+
+    def test_a_background_click_elsewhere_takes_nothing(self, settings: Settings) -> None:
+        opened, before = image(two_lesions()), mask_with(OTHER) > 0
+        clicks = Clicks([], background=[ON_LESION, ON_NOTHING])
+        answer = fill_lesions(opened, clicks, settings, label="LAD", before=before)
+        np.testing.assert_array_equal(answer.mask, mask_with(OTHER))
+
+
 @pytest.mark.parametrize("kvp", [100.0, 80.0])
 def test_the_threshold_follows_the_tube_voltage(settings: Settings, kvp: float) -> None:
     # 147 HU at 100 kV, 167 HU at 80 kV.
