@@ -197,8 +197,9 @@ class TestWithAModel:
         [lesion] = table["lesions"]
         assert values == ({CALCIUM_LABELS[lesion["artery"]]} if "artery" in lesion else set())
 
-    def test_a_click_takes_the_image_of_a_session(self, client: Any, server: RunningServer) -> None:
-        session_id = client.create_session(str(server.studies / "case_3.nii.gz"))["session_id"]
+    def test_a_click_takes_the_image_of_a_session(self, client: Any, tmp_path: Path) -> None:
+        image = write_image(tmp_path / "local.nii.gz", seed=3)
+        session_id = client.create_session(str(image))["session_id"]
         z, y, x = (int(i) for i in np.argwhere(tiny_labels(3) == LABELS["LAD"])[0])
         params = {"label": "RCA", "foreground": [[x, y, z]], "background": []}
         path, _ = client.infer("lesion_click", "local", params, session_id=session_id)

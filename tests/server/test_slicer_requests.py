@@ -29,7 +29,6 @@ from tests.factories import (
     to_itk,
     write_dicom,
     write_itk,
-    write_nifti,
 )
 from tests.server.conftest import Site
 from tests.server.forms import read_form
@@ -156,17 +155,17 @@ class TestLocalVolumes:
     def test_a_volume_over_time_must_be_one_volume(
         self, site: Site, tmp_path: Path, frames: int, status: int
     ) -> None:
-        volume = nibabel.load(written(tmp_path, make_volume().hu))
-        sequence = np.stack([volume.get_fdata()] * frames, axis=-1).astype(np.int16)
-        nibabel.save(nibabel.Nifti1Image(sequence, volume.affine), tmp_path / "sequence.nii.gz")
-        content = (tmp_path / "sequence.nii.gz").read_bytes()
+        content = sequence(tmp_path / "sequence.nii.gz", make_volume().hu, frames)
         form = slicer_form({"params": "{}"}, {"file": ("/tmp/sequence.nii.gz", content)})
         assert site.client.put("/datastore/?image=sequence", **form).status_code == status
 
 
-def written(folder: Path, array: NDArray[Any]) -> Path:
-    """Write an array on the grid of every test image as NIfTI."""
-    return write_nifti(folder / "three.nii.gz", array, make_grid())
+def sequence(path: Path, array: NDArray[Any], frames: int) -> bytes:
+    """Return a NIfTI file of four dimensions on the grid of every test image."""
+    repeated = np.stack([array.transpose(2, 1, 0)] * frames, axis=-1)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ make_grid().affine
+    nibabel.save(nibabel.Nifti1Image(repeated, affine), path)
+    return path.read_bytes()
 
 
 def image_bytes_elsewhere(folder: Path) -> bytes:
@@ -228,11 +227,8 @@ class TestSubmitting:
     def test_a_labelmap_of_four_dimensions_with_one_frame_is_one(
         self, pool: Site, tmp_path: Path
     ) -> None:
-        label = nibabel.load(written(tmp_path, label_array()))
-        frame = np.asarray(label.dataobj)[..., None]
-        nibabel.save(nibabel.Nifti1Image(frame, label.affine), tmp_path / "x.nii.gz")
         names = [{"name": name, "idx": value} for name, value in LABELS.items()]
-        content = (tmp_path / "x.nii.gz").read_bytes()
+        content = sequence(tmp_path / "x.nii.gz", label_array(), 1)
         submit(pool, "case_1", "/tmp/x.nii.gz", content, {"label_info": names})
         np.testing.assert_array_equal(label_of(pool, "case_1", tmp_path), label_array())
 
