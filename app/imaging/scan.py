@@ -61,7 +61,8 @@ def find_images(root: Path) -> list[Finding]:
     """Look through a folder and everything below it; only headers are read.
 
     A series may be spread over several folders; a second copy of one is a problem of the copy.
-    Hidden folders and the labels of a MONAI Label folder are passed over.
+    Hidden folders and the labels of a MONAI Label folder are passed over. Links to folders are
+    followed, each folder is looked through once.
 
     Args:
         root: Folder to look through.
@@ -101,13 +102,27 @@ def read_finding(finding: Finding) -> Volume:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        if Path(folder) == root or _INDEX_NAME in names:
-            subfolders[:] = [name for name in subfolders if name != _LABELS_FOLDER]
-        for name in sorted(names):
-            if _is_candidate(name):
-                yield Path(folder, name)
+    """Yield candidates below a folder, then those behind links to folders, each folder once."""
+    seen: set[Path] = set()
+    waiting = [root]
+    while waiting:
+        for folder, subfolders, names in os.walk(waiting.pop(0)):
+            here = Path(folder)
+            if here.resolve() in seen:
+                subfolders.clear()
+                continue
+            seen.add(here.resolve())
+            if _LABELS_FOLDER in subfolders and (here == root or _INDEX_NAME in names):
+                seen.add(here.joinpath(_LABELS_FOLDER).resolve())
+                subfolders.remove(_LABELS_FOLDER)
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            waiting += [here / name for name in subfolders if _leads_on(here / name, root)]
+            yield from (here / name for name in sorted(names) if _is_candidate(name))
+
+
+def _leads_on(folder: Path, root: Path) -> bool:
+    """Tell whether a folder is a link, and none to a folder around the root."""
+    return folder.is_symlink() and not root.resolve().is_relative_to(folder.resolve())
 
 
 def _is_candidate(name: str) -> bool:

@@ -145,6 +145,57 @@ def test_what_does_not_start_like_dicom_is_passed_over(start: bytes, tmp_path: P
     assert find_images(tmp_path) == []
 
 
+def test_folders_behind_links_are_searched(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "archive" / "series")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "link").symlink_to(tmp_path / "archive")
+    (finding,) = find_images(tmp_path / "studies")
+    assert finding.path == tmp_path / "studies" / "link" / "series"
+    assert finding.problem is None
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_volume(tmp_path / name / f"{name}.nii", make_volume())
+    (tmp_path / "a" / "to-b").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "to-a").symlink_to(tmp_path / "a")
+    found = [finding.path for finding in find_images(tmp_path / "a")]
+    assert found == [tmp_path / "a" / "a.nii", tmp_path / "a" / "to-b" / "b.nii"]
+
+
+def test_a_link_within_the_folder_finds_nothing_twice(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "z" / "series")
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    (tmp_path / "up").symlink_to(tmp_path.parent)
+    (finding,) = find_images(tmp_path)
+    assert finding.path == tmp_path / "z" / "series"
+    assert finding.problem is None
+
+
+def test_folders_behind_several_links_are_searched_once(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "archive" / "inner" / "series")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "1").symlink_to(tmp_path / "archive" / "inner")
+    (tmp_path / "studies" / "2").symlink_to(tmp_path / "archive")
+    (finding,) = find_images(tmp_path / "studies")
+    assert finding.path == tmp_path / "studies" / "1" / "series"
+
+
+def test_a_link_to_the_labels_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    write_volume(tmp_path / "labels" / "case.nii.gz", make_volume())
+    (tmp_path / "final").symlink_to(tmp_path / "labels")
+    assert find_images(tmp_path) == []
+
+
+def test_a_link_to_a_hidden_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "studies" / ".store").mkdir(parents=True)
+    write_volume(tmp_path / "studies" / ".store" / "x.nii", make_volume())
+    (tmp_path / "studies" / "shown").symlink_to(tmp_path / "studies" / ".store")
+    assert by_name(find_images(tmp_path / "studies")) == {"x.nii": None}
+
+
 def test_a_dangling_link_is_reported(tmp_path: Path) -> None:
     (tmp_path / "x.nii.gz").symlink_to(tmp_path / "absent")
     assert by_name(find_images(tmp_path)) == {"x.nii.gz": "the file cannot be opened"}
