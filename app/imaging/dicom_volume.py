@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.errors import ImagingError
 from app.imaging.dicom_header import SliceHeader, quiet_pydicom, read_dataset
 from app.imaging.dicom_series import order_slices, series_grid, series_kvp
-from app.imaging.parsing import PARSER_ERRORS
+from app.imaging.parsing import PARSER_ERRORS, simpleitk_name
 from app.imaging.plausibility import to_hounsfield
 from app.imaging.volume import Volume
 
@@ -74,7 +74,7 @@ def _decode_with_gdcm(path: Path) -> NDArray[Any]:
     """Decode one slice with the codecs inside SimpleITK, which applies the rescale itself."""
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
+    reader.SetFileName(simpleitk_name(path))
     return np.asarray(SimpleITK.GetArrayFromImage(reader.Execute())).squeeze()
 
 

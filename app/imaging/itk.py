@@ -11,7 +11,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from app.errors import ImagingError
-from app.imaging.parsing import PARSER_ERRORS
+from app.imaging.parsing import PARSER_ERRORS, simpleitk_name
 from app.imaging.plausibility import check_grid, check_shape
 from app.imaging.volume import Grid
 
@@ -119,7 +119,7 @@ def write(
 def _reader(path: Path) -> SimpleITK.ImageFileReader:
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(_IMAGE_IO[path.suffix.lower()])
-    reader.SetFileName(str(path))
+    reader.SetFileName(simpleitk_name(path))
     return reader
 
 

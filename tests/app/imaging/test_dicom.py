@@ -1,5 +1,6 @@
 """Sound DICOM series: order, rescale, transfer syntaxes, identifiers."""
 
+import os
 import random
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import SimpleITK
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
+from app.errors import ImagingError
 from app.imaging.dicom_writer import write_series
 from app.imaging.reader import read_volume
 from app.imaging.volume import Identifiers, Volume
@@ -151,6 +153,15 @@ def test_losslessly_compressed_pixels_are_read(codec: str, tmp_path: Path) -> No
     syntax = pydicom.dcmread(tmp_path / "0001.dcm").file_meta.TransferSyntaxUID
     assert syntax.is_encapsulated
     np.testing.assert_array_equal(read_volume(tmp_path).hu, made.hu)
+
+
+def test_a_compressed_slice_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    for path in write_dicom(tmp_path, make_volume(make_grid((3, 64, 48)))):
+        compress_with_gdcm(path, "JPEG")
+    path.rename(os.fsdecode(bytes(tmp_path) + b"/\xe9.dcm"))
+    # SimpleITK ends the whole process when it is given such a name.
+    with pytest.raises(ImagingError, match="not UTF-8"):
+        read_volume(tmp_path)
 
 
 def compress_with_gdcm(path: Path, codec: str) -> None:

@@ -1,5 +1,6 @@
 """NIfTI, NRRD and MetaImage: what is read, and what is refused."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,13 @@ def test_a_metaimage_cannot_make_us_read_another_file(target: str, tmp_path: Pat
         )
         with pytest.raises(ImagingError, match="same folder"):
             read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["x.nrrd", "x.mha"])
+def test_a_name_that_is_not_utf_8_is_refused(name: str, tmp_path: Path) -> None:
+    path = write_itk(tmp_path / name, make_volume().hu, make_grid())
+    with pytest.raises(ImagingError, match="not UTF-8"):
+        read_volume(path.rename(os.fsdecode(bytes(tmp_path) + b"/\xe9" + name.encode())))
 
 
 def test_two_dimensions_are_no_volume(tmp_path: Path) -> None:
