@@ -14,7 +14,6 @@ from app import audit
 from app.errors import ConflictError, ImagingError
 from app.imaging.volume import Volume
 from app.imaging.volume_file import read_volume_file
-from app.imaging.volume_hash import content_hash
 from app.imaging.volume_writer import write_volume
 from app.intake import image_rows
 from app.intake.client_info import check_info, without
@@ -30,13 +29,16 @@ from app.store.tables import ImageRow, Json, LeaseRow, QuarantineRow
 
 __all__ = [
     "FINAL_TAG",
+    "CheckedUpload",
     "PoolCounts",
     "ScanReport",
+    "check_upload",
     "get_image",
     "grid_of",
     "image_file",
     "image_ids",
     "incoming_folder",
+    "keep_upload",
     "list_quarantine",
     "open_volume",
     "pool_counts",
@@ -76,6 +78,17 @@ def incoming_folder(settings: Settings) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class CheckedUpload:
+    """An uploaded volume that passed every check and lies in the file store.
+
+    Attributes:
+        row: The row it would become.
+    """
+
+    row: ImageRow
+
+
 def register_upload(
     session: Session,
     files: FileStore,
@@ -87,10 +100,26 @@ def register_upload(
     info: Json,
     now: float,
 ) -> ImageRow:
-    """Take an uploaded file into the pool.
+    """Take an uploaded file into the pool: ``check_upload`` and ``keep_upload`` in one go."""
+    checked = check_upload(
+        files, settings, path=path, image_id=image_id, name=name, info=info, now=now
+    )
+    return keep_upload(session, checked, now=now)
+
+
+def check_upload(
+    files: FileStore,
+    settings: Settings,
+    *,
+    path: Path,
+    image_id: str | None,
+    name: str,
+    info: Json,
+    now: float,
+) -> CheckedUpload:
+    """Check an uploaded file and put it into the file store: the slow part, no transaction.
 
     Args:
-        session: Open transaction.
         files: Where the file is kept.
         settings: Settings of the deployment.
         path: The received file; it is moved.
@@ -99,13 +128,9 @@ def register_upload(
         info: What the client wants to keep with the image.
         now: Time of registration.
 
-    Returns:
-        The row; the one of before when the same content is sent again under its id.
-
     Raises:
         InvalidInputError: If the id is not allowed, or the info cannot be kept.
         ImagingError: If the file holds no CT volume that can be trusted; nothing is kept.
-        ConflictError: If the id belongs to an image with other content.
     """
     stem, extension = split_extension(name, IMAGE_EXTENSIONS)
     kind = image_rows.upload_kind(extension)
@@ -116,15 +141,34 @@ def register_upload(
     shutil.move(path, received)
     try:
         volume = read_volume_file(received)
-        existing = _same_image(session, wanted, volume)
-        if existing is not None and existing.missing_since is None:
-            return existing
         digest = files.put_file(received, extension)
     finally:
         received.unlink(missing_ok=True)
     origin = Origin("upload", kind, digest, digest, extension, digest)
-    row = image_rows.image_row(wanted, volume, origin, facts, now=now)
-    return session.merge(row) if existing is not None else _add(session, row, now)
+    return CheckedUpload(image_rows.image_row(wanted, volume, origin, facts, now=now))
+
+
+def keep_upload(session: Session, checked: CheckedUpload, *, now: float) -> ImageRow:
+    """Take a checked upload into the pool.
+
+    Returns:
+        The row; the one of before when the same content was sent again under its id.
+
+    Raises:
+        ConflictError: If the id belongs to an image with other content.
+    """
+    row = checked.row
+    existing = session.get(ImageRow, row.id)
+    if existing is None:
+        session.add(row)
+        session.flush()
+        audit.record(session, str(row.info.get("user", "")), "upload image", row.id, {}, now=now)
+        return row
+    if existing.content_sha256 != row.content_sha256:
+        raise ConflictError(
+            f"image {row.id} exists with other content; upload this one under another id"
+        )
+    return existing if existing.missing_since is None else session.merge(row)
 
 
 def scan_studies(
@@ -245,22 +289,6 @@ def image_file(settings: Settings, files: FileStore, row: ImageRow) -> Path:
     if not row.file_sha256:
         row.file_sha256 = file_sha256(path)
     return path
-
-
-def _same_image(session: Session, image_id: str, volume: Volume) -> ImageRow | None:
-    existing = session.get(ImageRow, image_id)
-    if existing is not None and existing.content_sha256 != content_hash(volume):
-        raise ConflictError(
-            f"image {image_id} exists with other content; upload this one under another id"
-        )
-    return existing
-
-
-def _add(session: Session, row: ImageRow, now: float) -> ImageRow:
-    session.add(row)
-    session.flush()
-    audit.record(session, str(row.info.get("user", "")), "upload image", row.id, {}, now=now)
-    return row
 
 
 def _is_converted(row: ImageRow) -> bool:

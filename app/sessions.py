@@ -46,23 +46,27 @@ class UploadedFile:
     path: Path
 
 
-def create_session(
-    session: Session,
-    settings: Settings,
-    uploads: Sequence[UploadedFile],
-    *,
-    now: float,
-    expiry_s: float = 0.0,
-    is_archive: bool = False,
-) -> SessionRow:
-    """Keep one image for a while: a volume file, or the files of one DICOM series.
+@dataclass(frozen=True)
+class SessionFiles:
+    """Files that may become a session.
+
+    Attributes:
+        session_id: Id of the session, and name of their folder.
+        name: Name of the single file; empty for a folder of several.
+    """
+
+    session_id: str
+    name: str
+
+
+def receive(
+    settings: Settings, uploads: Sequence[UploadedFile], *, is_archive: bool = False
+) -> SessionFiles:
+    """Check the files of one image and put them where sessions lie: the slow part, no transaction.
 
     Args:
-        session: Open transaction.
         settings: Settings of the deployment.
-        uploads: Received files.
-        now: Time of creation.
-        expiry_s: How long it may lie unused; 0 or more than the setting: as the setting says.
+        uploads: A volume file, or the files of one DICOM series.
         is_archive: Whether a single zip file is to be unpacked.
 
     Raises:
@@ -80,10 +84,30 @@ def create_session(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    return SessionFiles(session_id, name)
+
+
+def create_session(
+    session: Session,
+    settings: Settings,
+    received: SessionFiles,
+    *,
+    now: float,
+    expiry_s: float = 0.0,
+) -> SessionRow:
+    """Keep a received image for a while.
+
+    Args:
+        session: Open transaction.
+        settings: Settings of the deployment.
+        received: Its files.
+        now: Time of creation.
+        expiry_s: How long it may lie unused; 0 or more than the setting: as the setting says.
+    """
     longest = settings.session_minutes * _SECONDS_PER_MINUTE
     row = SessionRow(
-        id=session_id,
-        name=name,
+        id=received.session_id,
+        name=received.name,
         created_at=now,
         last_access_at=now,
         expiry_s=min(expiry_s, longest) if expiry_s > 0 else longest,

@@ -1,5 +1,7 @@
 """Taking in what annotators send, in a transaction that begins after the upload has come."""
 
+from pathlib import Path
+
 from fastapi import UploadFile
 
 from app import images, inference, label_scores, labels, model_versions, preannotations
@@ -63,12 +65,10 @@ def add_image(
     services: Services, image_id: str, upload: UploadFile, *, params: JsonObject, now: float
 ) -> ImageRow:
     """Check a volume, then take it into the pool; a DICOM slice only refers to one there."""
-    with received(services.settings, [upload]) as [file], services.database.writing() as session:
+    with received(services.settings, [upload]) as [file]:
         if file.name.lower().endswith(dicom_reference.EXTENSION):
-            actor = client_of(params)
-            return dicom_reference.keep_reference(session, file.path, actor=actor, now=now)
-        row = images.register_upload(
-            session,
+            return _keep_reference(services, file.path, client_of(params), now)
+        checked = images.check_upload(
             services.files,
             services.settings,
             path=file.path,
@@ -77,5 +77,12 @@ def add_image(
             info=params,
             now=now,
         )
+    with services.database.writing() as session:
+        row = images.keep_upload(session, checked, now=now)
         model_versions.request_scoring(session, now=now, images=[row.id])
         return row
+
+
+def _keep_reference(services: Services, path: Path, actor: str, now: float) -> ImageRow:
+    with services.database.writing() as session:
+        return dicom_reference.keep_reference(session, path, actor=actor, now=now)

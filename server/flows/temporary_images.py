@@ -83,12 +83,7 @@ def _create(
     expiry_s: float = 0.0,
     is_archive: bool = False,
 ) -> SessionRow:
-    with received(services.settings, uploads) as files, services.database.writing() as session:
-        return sessions.create_session(
-            session,
-            services.settings,
-            files,
-            now=now,
-            expiry_s=expiry_s,
-            is_archive=is_archive,
-        )
+    with received(services.settings, uploads) as files:
+        kept = sessions.receive(services.settings, files, is_archive=is_archive)
+    with services.database.writing() as session:
+        return sessions.create_session(session, services.settings, kept, now=now, expiry_s=expiry_s)

@@ -22,14 +22,10 @@ def create(
     expiry_s: float = 0.0,
     is_archive: bool = False,
 ) -> SessionRow:
+    received = sessions.receive(deployment.settings, uploads, is_archive=is_archive)
     with deployment.database.writing() as session:
         return sessions.create_session(
-            session,
-            deployment.settings,
-            uploads,
-            now=now,
-            expiry_s=expiry_s,
-            is_archive=is_archive,
+            session, deployment.settings, received, now=now, expiry_s=expiry_s
         )
 
 
@@ -113,10 +109,8 @@ class TestCreation:
         # Three mebibytes of zeros fit into three kilobytes.
         bomb.write_bytes(bytes(3 * 2**20))
         small = deployment.settings.model_copy(update={"upload_limit_mb": 2})
-        with pytest.raises(ImagingError, match="at most"), deployment.database.writing() as session:
-            sessions.create_session(
-                session, small, [archive(tmp_path, {"a.nii": bomb})], now=0.0, is_archive=True
-            )
+        with pytest.raises(ImagingError, match="at most"):
+            sessions.receive(small, [archive(tmp_path, {"a.nii": bomb})], is_archive=True)
 
     def test_refuses_a_damaged_archive(self, deployment: Deployment, tmp_path: Path) -> None:
         packed = archive(tmp_path, {"a.nii": volume_upload(tmp_path).path})
