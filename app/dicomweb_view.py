@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app.errors import ImagingError, InvalidInputError, NotFoundError
 from app.imaging.dicom_json import DicomJson, read_header, text_of
 from app.intake.image_rows import row_finding
+from app.pacs.retrieval import SOURCE, series_folder
 from app.settings import Settings
 from app.store.tables import ImageRow
 
@@ -193,7 +194,7 @@ def _rows(study_uid: str | None = None, series_uid: str | None = None) -> Select
     wanted = select(ImageRow).where(
         ImageRow.missing_since.is_(None),
         ImageRow.kind == "dicom",
-        ImageRow.source == "studies",
+        ImageRow.source.in_(("studies", SOURCE)),
         ImageRow.study_uid != "",
     )
     if study_uid is not None:
@@ -202,7 +203,13 @@ def _rows(study_uid: str | None = None, series_uid: str | None = None) -> Select
 
 
 def _files(settings: Settings, row: ImageRow) -> tuple[Path, ...]:
-    return row_finding(settings, row).files
+    if row.source != SOURCE:
+        return row_finding(settings, row).files
+    # Never retrieved for this: what a PACS has, viewers get from it while it is up.
+    files = tuple(sorted(series_folder(settings, row.series_uid).glob("*.dcm")))
+    if not files:
+        raise NotFoundError(f"image {row.id} is not in the cache")
+    return files
 
 
 def _headers(

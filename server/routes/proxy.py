@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Request, Response
 
 from server.dependencies import Now, ServicesDep
-from server.dicomweb import forwarding, local, storing
+from server.dicomweb import retrieving, storing
 from server.dicomweb.paths import Resource, parse_path
 
 router = APIRouter(prefix="/proxy/dicom", tags=["viewer"])
@@ -33,9 +33,7 @@ def retrieve(
     services: ServicesDep, request: Request, root: Root, resource: ResourceDep
 ) -> Response:
     """Search and retrieve by QIDO-RS and WADO-RS."""
-    if services.settings.pacs_url is not None:
-        return forwarding.forward(services.settings, request, resource)
-    return local.answer(services, request, resource)
+    return retrieving.retrieve(services, request, resource)
 
 
 @router.post("/{root}/studies", response_class=Response)

@@ -16,7 +16,9 @@ from app import images
 from app.calcium.labels import LABELS
 from app.imaging.derivation import Derivation
 from app.imaging.segmentation import write_segmentation
+from app.pacs.retrieval import series_folder
 from app.settings import Settings
+from app.store.tables import ImageRow
 from server.dependencies import Services
 from server.main import create_app
 from tests.factories import write_dicom
@@ -77,6 +79,8 @@ def uids(answer: Any, sequence: str) -> Sequence[str]:
     items = answer.json().get(sequence, {}).get("Value", [])
     return [item["00081155"]["Value"][0] for item in items]
 
+
+DOWN = "http://127.0.0.1:9/dicom-web"
 
 STORED, FAILED = "00081199", "00081198"
 
@@ -153,6 +157,11 @@ class TestWithAPacs:
         services: Services = application.state.services  # type: ignore[attr-defined]  # FastAPI
         chosen = Settings.model_validate({**services.settings.model_dump(), "pacs_export": False})
         chosen = Settings.model_validate({**chosen.model_dump(), "studies": url})
+        # As if the series had come from there, and the first of them were in the cache.
+        shutil.copytree(deployment.studies / "series-1", series_folder(chosen, SERIES[0]))
+        with services.database.writing() as session:
+            for row in session.query(ImageRow).filter(ImageRow.kind == "dicom"):
+                row.source, row.path = "dicomweb", f"{row.study_uid}/{row.series_uid}"
         application.state.services = Services(  # type: ignore[attr-defined]  # FastAPI
             chosen, services.database, services.files, services.waiting_places
         )
@@ -173,8 +182,36 @@ class TestWithAPacs:
         assert pacs.find("Instance", SOPInstanceUID=sop_uid(content))
 
     def test_a_pacs_that_is_down_is_said_to_be(self, deployment: Deployment) -> None:
-        self.point_to(deployment, "http://127.0.0.1:9/dicom-web")
+        self.point_to(deployment, DOWN)
         content = (deployment.studies / "series-2" / "0001.dcm").read_bytes()
         answer = deployment.store(content)
         assert answer.status_code == 409
         assert "cannot be reached" in answer.headers["warning"]
+
+    def test_a_segmentation_is_a_label_first_and_goes_on(
+        self, connected: Deployment, pacs: OrthancServer
+    ) -> None:
+        content = segmentation(connected.studies)
+        assert connected.store(content).status_code == 200
+        assert set(connected.labels()) == {SERIES[0]}
+        assert pacs.find("Instance", SOPInstanceUID=sop_uid(content))
+
+    def test_a_pacs_that_is_down_loses_no_label(self, deployment: Deployment) -> None:
+        self.point_to(deployment, DOWN)
+        content = segmentation(deployment.studies)
+        answer = deployment.store(content)
+        assert answer.status_code == 202
+        assert uids(answer, STORED) == [sop_uid(content)]
+        assert "kept as a label here" in answer.headers["warning"]
+        assert set(deployment.labels()) == {SERIES[0]}
+
+    def test_while_it_is_down_series_of_the_cache_are_shown(self, deployment: Deployment) -> None:
+        self.point_to(deployment, DOWN)
+        listed = deployment.client.get(f"{ROOT}/studies/{STUDY}/series")
+        assert [item["0020000E"]["Value"][0] for item in listed.json()] == list(SERIES)
+        assert "cannot be reached" in listed.headers["warning"]
+        kept, gone = (
+            deployment.client.get(f"{ROOT}/studies/{STUDY}/series/{uid}/metadata") for uid in SERIES
+        )
+        assert (kept.status_code, len(kept.json())) == (200, 4)
+        assert gone.status_code == 503
