@@ -80,7 +80,7 @@ def test_smart_edit_gets_the_island_as_value_one(clicked: Site, tmp_path: Path) 
     fields, files = read_form(answer)
     [(name, content)] = files.items()
     assert name.endswith(".nrrd")
-    # Fifteen million zeros are sent as 15 kB; OHIF asks for them raw.
+    # 15 MB of almost only zeros become 145 kB; OHIF asks for them raw.
     assert b"encoding: gz" in content
     mask = read_mask(content, tmp_path)
     assert same_grid(mask.grid, make_grid())
