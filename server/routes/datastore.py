@@ -1,8 +1,8 @@
 """``/datastore/``: the pool as a whole, and downloads of everything that is labeled."""
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
 from app import datastore, preannotations
@@ -12,6 +12,9 @@ from server.flows import downloads
 from server.wire.schemas import StatsOut, TrainPairOut
 
 router = APIRouter(prefix="/datastore", tags=["datastore"])
+
+_MOST_CASES: Final = 1_000_000
+"""Largest limit that is read; more is a slip, and too large for a database."""
 
 
 @router.get("", response_model=None)
@@ -28,7 +31,10 @@ def read_datastore(
 
 @router.get("/dataset", response_class=FileResponse)
 def download_dataset(
-    session: ReadSession, files: FilesDep, settings: SettingsDep, limit_cases: int | None = None
+    session: ReadSession,
+    files: FilesDep,
+    settings: SettingsDep,
+    limit_cases: Annotated[int | None, Query(ge=0, le=_MOST_CASES)] = None,
 ) -> FileResponse:
     """Download the labeled images with their labels as a zip file."""
     return downloads.dataset_answer(session, files, settings, limit_cases)

@@ -1,17 +1,22 @@
 """``/logs/``: the last lines of the server's and the worker's log."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Response
 
 from server import logs
 from server.dependencies import SettingsDep
 
 router = APIRouter(prefix="/logs", tags=["admin"])
 
+_MOST_LINES: Final = 1_000_000
+"""Largest number of lines that is read; more is a slip."""
+
 
 @router.get("", response_class=Response)
 def show_logs(
     settings: SettingsDep,
-    lines: int = 300,
+    lines: Annotated[int, Query(ge=0, le=_MOST_LINES)] = 300,
     html: bool = True,
     text: bool = False,
     refresh: int = 0,

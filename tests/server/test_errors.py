@@ -45,6 +45,11 @@ def test_a_wrong_value_is_told_in_one_sentence(client: TestClient) -> None:
     assert answer.json() == {"detail": "output: Input should be 'stats', 'all' or 'train'"}
 
 
+@pytest.mark.parametrize("url", ["/datastore/dataset?limit_cases=", "/logs/?html=false&lines="])
+def test_a_number_that_no_database_holds_is_told(client: TestClient, url: str) -> None:
+    assert client.get(f"{url}{10**22}").status_code == 422
+
+
 def test_a_missing_file_is_told_in_one_sentence(client: TestClient) -> None:
     answer = client.put("/datastore/label?image=case_1")
     assert answer.status_code == 422
