@@ -10,12 +10,17 @@ from typing import Final
 from app import images, jobs, model_versions
 from app.background.work import Progress, Units, WorkContext
 from app.intake.folder_scan import ScanReport
+from app.intake.stillness import Stillness
+from app.settings import Settings
 from app.store.tables import JobRow
 
 logger = logging.getLogger(__name__)
 
 _RETRY_S: Final = 60.0
 """Shortest pause before a scan that failed, or met doubtful files, is repeated."""
+
+_SETTLE_SHARE: Final = 0.5
+"""Files are taken that were left alone for this part of the pause between two looks."""
 
 _RETRY_REST: Final = 10.0
 """Such a scan is repeated after so many times as long as it took."""
@@ -25,7 +30,10 @@ def scan(context: WorkContext, job: JobRow) -> Units:
     """Register what is new in the studies folder, one image a unit."""
     del job
     yield Progress(0.0, "looking at the studies folder")
-    steps = images.scan_steps(context.database, context.settings, now=context.clock)
+    stillness = _stillness(context)
+    steps = images.scan_steps(
+        context.database, context.settings, now=context.clock, stillness=stillness
+    )
     while True:
         try:
             fraction = next(steps)
@@ -40,31 +48,55 @@ def scan(context: WorkContext, job: JobRow) -> Units:
 
 
 def look(context: WorkContext) -> float:
-    """Queue a scan when one is due; returns the seconds until the next look."""
-    request_scan_if_due(context)
-    return context.settings.scan_seconds
+    """Queue a scan when one is due; returns the seconds until the next look.
+
+    While files arrive the looks come more often, so that nobody waits long for them.
+    """
+    is_busy = request_scan_if_due(context)
+    return settle_s(context.settings) if is_busy else context.settings.scan_seconds
 
 
-def request_scan_if_due(context: WorkContext) -> None:
-    """Queue a scan when the folder changed since the last one, or that one has to be repeated."""
+def settle_s(settings: Settings) -> float:
+    """Return how long files must have held still before a scan takes them."""
+    return settings.scan_seconds * _SETTLE_SHARE
+
+
+def request_scan_if_due(context: WorkContext) -> bool:
+    """Queue a scan when the folder changed since the last one, or that one has to be repeated.
+
+    Returns:
+        Whether a scan is open or another one will soon be due.
+    """
     if context.settings.studies_folder is None:
-        return
+        return False
     signature = folder_signature(context.settings.studies_folder)
     with context.database.writing() as session:
         if jobs.running(session, "scan") is not None:
-            return
+            return True
         last, now = jobs.latest(session, "scan"), context.clock()
-        if last is None or last.request.get("signature") != signature or _is_retry_due(last, now):
+        is_due = last is None or last.request.get("signature") != signature
+        if is_due or (last and _is_repetition_due(last, context.settings, now)):
             jobs.request_job(session, "scan", {"signature": signature}, now=now)
+            return True
+    return last is not None and bool(last.result.get("arriving"))
 
 
-def _is_retry_due(last: JobRow, now: float) -> bool:
+def _is_repetition_due(last: JobRow, settings: Settings, now: float) -> bool:
     """Tell whether a scan has to be repeated by now; one that a person stopped never has."""
-    if last.status == "canceled" or (last.status == "done" and not last.result.get("doubtful")):
-        return False
     ended = last.ended_at or last.created_at
     took = ended - (last.started_at or ended)
-    return now - ended >= max(_RETRY_S, _RETRY_REST * took)
+    if last.status == "done" and last.result.get("arriving"):
+        return now - ended >= settle_s(settings)
+    is_wrong = last.status == "failed" or bool(last.result.get("doubtful"))
+    return is_wrong and now - ended >= max(_RETRY_S, _RETRY_REST * took)
+
+
+def _stillness(context: WorkContext) -> Stillness:
+    """Return what is known of the files that were arriving when the last scan ended."""
+    with context.database.reading() as session:
+        ended = [job for job in jobs.history(session, "scan", limit=2) if job.status == "done"]
+    met_at = ended[0].result.get("met_at", {}) if ended else {}
+    return Stillness(settle_s(context.settings), met_at)
 
 
 def folder_signature(folder: Path) -> str:

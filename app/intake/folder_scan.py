@@ -28,7 +28,8 @@ from app.intake.identifiers import (
     split_extension,
 )
 from app.intake.image_rows import Origin
-from app.intake.row_changes import reattach, replace
+from app.intake.row_changes import has_labels, reattach, replace
+from app.intake.stillness import AT_ONCE, Stillness, last_change
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore, file_sha256
@@ -48,7 +49,9 @@ class ScanReport:
             give them, or their header was refused for the first time.
         missing: Images whose files are gone.
         unchanged: Images that were known.
+        arriving: Images whose files have not held still for long enough, left for the next scan.
         labels: Labels imported from a MONAI Label folder.
+        met_at: When the signatures of files with times of the future were met first.
     """
 
     registered: int = 0
@@ -56,7 +59,9 @@ class ScanReport:
     doubtful: int = 0
     missing: int = 0
     unchanged: int = 0
+    arriving: int = 0
     labels: int = 0
+    met_at: dict[str, float] = field(default_factory=dict)
 
 
 class _Known(NamedTuple):
@@ -89,23 +94,36 @@ class _Scan:
     now: Callable[[], float]
     images: dict[_Place, _Known]
     quarantine: dict[str, _Refused]
+    stillness: Stillness
     report: ScanReport = field(default_factory=ScanReport)
+    suspects: set[str] = field(default_factory=set)
 
 
 def scan_steps(
-    database: Database, settings: Settings, *, now: Callable[[], float]
+    database: Database,
+    settings: Settings,
+    *,
+    now: Callable[[], float],
+    stillness: Stillness = AT_ONCE,
 ) -> Generator[float, None, ScanReport]:
     """Scan the studies folder; yields the progress, 0 to 1, after each image.
 
     New images are registered, files that cannot be trusted are put on the quarantine list
     with their reason, images without files are marked as missing and marked back when their
     files return, under whatever name. The labels of a MONAI Label folder are imported.
+
+    Args:
+        database: The application database.
+        settings: Settings of the deployment.
+        now: Seconds since the epoch.
+        stillness: How long files must have been left alone; by default none is waited for.
     """
     root = settings.studies_folder
     if root is None or not root.is_dir():
         return ScanReport()
     findings = find_images(root)
-    scan = _start(database, settings, root, now)
+    scan = _start(database, settings, root, now, stillness)
+    _follow_series(scan, findings)
     _mark_missing(scan, findings)
     for done, finding in enumerate(findings):
         _take(scan, finding)
@@ -113,11 +131,17 @@ def scan_steps(
     labels = monailabel_folder.import_labels(database, FileStore(settings.files), root, now=now)
     scan.report.labels = labels.imported
     scan.report.quarantined += len(labels.problems)
-    _forget_healed(scan, findings, labels.problems)
+    _forget_healed(scan, labels.problems)
     return scan.report
 
 
-def _start(database: Database, settings: Settings, root: Path, now: Callable[[], float]) -> _Scan:
+def _start(
+    database: Database,
+    settings: Settings,
+    root: Path,
+    now: Callable[[], float],
+    stillness: Stillness,
+) -> _Scan:
     wanted = select(
         ImageRow.path,
         ImageRow.series_uid,
@@ -136,7 +160,19 @@ def _start(database: Database, settings: Settings, root: Path, now: Callable[[],
         }
         listed = session.scalars(select(QuarantineRow))
         quarantine = {row.path: _Refused(row.signature, row.problem) for row in listed}
-    return _Scan(database, settings, root, now, images, quarantine)
+    return _Scan(database, settings, root, now, images, quarantine, stillness)
+
+
+def _follow_series(scan: _Scan, findings: list[Finding]) -> None:
+    """Know a series again to whose files others came in another folder."""
+    present = {_place(scan, finding) for finding in findings}
+    shown = {uid for place in present & scan.images.keys() for uid in place[1:]}
+    gone = {place[1]: place for place in scan.images if place[1] and place not in present}
+    # Copies are findings with a problem; they come last.
+    for finding in sorted(findings, key=lambda finding: finding.problem is not None):
+        place = gone.get(finding.series_uid)
+        if place and finding.series_uid not in shown and _has_its_files(scan, scan.images[place]):
+            scan.images[_place(scan, finding)] = scan.images.pop(gone.pop(finding.series_uid))
 
 
 def _mark_missing(scan: _Scan, findings: list[Finding]) -> None:
@@ -159,10 +195,13 @@ def _take(scan: _Scan, finding: Finding) -> None:
     try:
         signature = image_rows.signature_of(finding.files, scan.root)
     except NotFoundError:
+        scan.suspects.add(_quarantine_path(scan, finding))
         return  # Gone since the folder was listed; the next scan sees it.
     known = scan.images.get(_place(scan, finding))
     if known and (known.is_removed or known.signature == signature):
         _take_known(scan, known)
+        return
+    if _is_arriving(scan, finding, signature):
         return
     refused = scan.quarantine.get(_quarantine_path(scan, finding))
     if finding.problem:
@@ -170,8 +209,9 @@ def _take(scan: _Scan, finding: Finding) -> None:
         scan.report.doubtful += refused is None or not _opens(finding)
         _quarantine(scan, finding, _Refused("", finding.problem))
         return
-    if refused and refused.signature == signature:
+    if refused and refused.signature == signature and _is_settled(scan, known):
         scan.report.quarantined += 1
+        scan.suspects.add(_quarantine_path(scan, finding))
         return
     try:
         scan.report.registered += _register(scan, finding, signature, read_finding(finding))
@@ -180,6 +220,35 @@ def _take(scan: _Scan, finding: Finding) -> None:
         scan.report.doubtful += is_doubtful
         # Without its signature it is tried again: what a share refuses now it may give later.
         _quarantine(scan, finding, _Refused("" if is_doubtful else signature, str(error)))
+
+
+def _is_arriving(scan: _Scan, finding: Finding, signature: str) -> bool:
+    """Tell whether files may still be written, and count them then."""
+    if not scan.stillness.seconds:
+        return False
+    now = scan.now()
+    try:
+        changed_at = last_change(finding.files, now=now)
+    except OSError:
+        changed_at = now  # One has gone since: the others do not hold still either.
+    if changed_at > now:
+        changed_at = scan.stillness.met_at.get(signature, now)
+        scan.report.met_at[signature] = changed_at
+    if now - changed_at >= scan.stillness.seconds:
+        return False
+    scan.report.arriving += 1
+    scan.suspects.add(_quarantine_path(scan, finding))
+    return True
+
+
+def _is_settled(scan: _Scan, known: _Known | None) -> bool:
+    """Tell whether what was refused once needs no other look for the sake of its image."""
+    return known is None or known.is_missing or _has_its_files(scan, known)
+
+
+def _has_its_files(scan: _Scan, known: _Known) -> bool:
+    with scan.database.reading() as session:
+        return image_rows.has_its_files(scan.settings, session.get_one(ImageRow, known.id))
 
 
 def _take_known(scan: _Scan, known: _Known) -> None:
@@ -209,10 +278,7 @@ def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> 
         if before is not None and before.content_sha256 == content:
             reattach(session, before, volume, origin)
         elif before is not None:
-            refusal = (
-                f"the file changed after image {before.id} was labeled; "
-                "put it back, or add it under another name"
-            )
+            refusal = f"the file changed after image {before.id} was labeled"
             replace(session, before, volume, origin, refusal=refusal, now=scan.now())
         else:
             stem, _ = split_extension(finding.path.name, IMAGE_EXTENSIONS)
@@ -268,30 +334,39 @@ def _opens(finding: Finding) -> bool:
 def _quarantine(scan: _Scan, finding: Finding, refused: _Refused) -> None:
     path, known = _quarantine_path(scan, finding), scan.images.get(_place(scan, finding))
     scan.report.quarantined += 1
-    # An image whose file was damaged must not be offered any more.
-    is_offered = known is not None and not known.is_missing
-    if scan.quarantine.get(path) == refused and not is_offered:
+    scan.suspects.add(path)
+    problem, is_offered = _told(scan, known, refused.problem)
+    refused = refused._replace(problem=problem)
+    is_turned = known is not None and known.is_missing == is_offered
+    if scan.quarantine.get(path) == refused and not is_turned:
         return
     row = QuarantineRow(path=path, **refused._asdict(), seen_at=scan.now())
     with scan.database.writing() as session:
         session.merge(row)
-        if known is not None and is_offered:
-            change = update(ImageRow).where(ImageRow.id == known.id)
-            session.execute(change.values(missing_since=scan.now()))
+        if known is not None and is_turned:
+            change = update(ImageRow).where(ImageRow.id == known.id, ImageRow.removed_at.is_(None))
+            session.execute(change.values(missing_since=None if is_offered else scan.now()))
 
 
-def _forget_healed(scan: _Scan, findings: list[Finding], problems: list[str]) -> None:
-    """Take files off the quarantine list that are gone or good."""
+def _told(scan: _Scan, known: _Known | None, problem: str) -> tuple[str, bool]:
+    """Say what a problem means for the image of before, and whether that is offered on.
+
+    An image whose file was damaged must not be offered any more. A labeled series to which
+    more files came goes on with those that were labeled: a label never stops to count unsaid.
+    """
     with scan.database.reading() as session:
-        good = set(
-            session.execute(
-                select(ImageRow.path, ImageRow.series_uid).where(ImageRow.missing_since.is_(None))
-            )
-        )
-    suspects = {
-        _quarantine_path(scan, finding) for finding in findings if _place(scan, finding) not in good
-    }
-    healed = set(scan.quarantine) - suspects - set(problems)
+        is_labeled = known is not None and has_labels(session, known.id)
+    if known is None or not is_labeled:
+        return problem, False
+    if _has_its_files(scan, known):
+        return f"{problem}; image {known.id} and its labels go on without the new files", True
+    advice = "put the old file back, and add the new one under another name"
+    return f"{problem}; the labels of image {known.id} do not count now: {advice}", False
+
+
+def _forget_healed(scan: _Scan, problems: list[str]) -> None:
+    """Take files off the quarantine list that are gone or good."""
+    healed = set(scan.quarantine) - scan.suspects - set(problems)
     if healed:
         with scan.database.writing() as session:
             for path in healed:

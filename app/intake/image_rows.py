@@ -181,15 +181,22 @@ def row_finding(settings: Settings, row: ImageRow) -> Finding:
         paths = retrieval.local_files(settings, row)
         return Finding(paths[0].parent, paths, "dicom", row.series_uid)
     root = studies_folder(settings)
-    noted = _files_path(settings, row.signature)
-    if noted.exists():
-        paths = tuple(root / name for name in json.loads(noted.read_bytes()))
-        if all(path.is_file() for path in paths):
-            return Finding(root / row.path, paths, "dicom", row.series_uid)
+    paths = _noted_files(settings, row)
+    if paths and all(path.is_file() for path in paths):
+        return Finding(root / row.path, paths, "dicom", row.series_uid)
     for finding in find_images(root / row.path):
         if finding.series_uid == row.series_uid and finding.problem is None:
             return finding
     raise NotFoundError(f"the files of image {row.id} are gone from the studies folder")
+
+
+def has_its_files(settings: Settings, row: ImageRow) -> bool:
+    """Tell whether the files a series was registered with are unchanged, whatever came to them."""
+    paths = _noted_files(settings, row)
+    try:
+        return bool(paths) and signature_of(paths, studies_folder(settings)) == row.signature
+    except NotFoundError:
+        return False
 
 
 def upload_kind(name: str) -> ImageKind:
@@ -225,6 +232,15 @@ def _read_unchanged(settings: Settings, files: FileStore, row: ImageRow) -> Volu
         f"the files of image {row.id} changed since it was registered; "
         "put them back, or add the new ones under another name"
     )
+
+
+def _noted_files(settings: Settings, row: ImageRow) -> tuple[Path, ...]:
+    """Return the files noted by ``remember_files``; none when the note is gone."""
+    noted = _files_path(settings, row.signature)
+    if row.kind != "dicom" or not noted.exists():
+        return ()
+    root = studies_folder(settings)
+    return tuple(root / name for name in json.loads(noted.read_bytes()))
 
 
 def _files_path(settings: Settings, signature: str) -> Path:

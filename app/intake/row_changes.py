@@ -39,8 +39,14 @@ def replace(
     Raises:
         ImagingError: With ``refusal`` if there is a label.
     """
-    if session.scalars(select(LabelRow.id).where(LabelRow.image_id == row.id).limit(1)).first():
+    if has_labels(session, row.id):
         raise ImagingError(refusal)
     session.execute(delete(PredictionRow).where(PredictionRow.image_id == row.id))
     session.merge(image_rows.image_row(row.id, volume, origin, row.info, now=row.registered_at))
     logger.info("image %s has new content since %.0f", row.id, now)
+
+
+def has_labels(session: Session, image_id: str) -> bool:
+    """Tell whether an image ever had a label, of any tag."""
+    wanted = select(LabelRow.id).where(LabelRow.image_id == image_id)
+    return session.scalars(wanted.limit(1)).first() is not None

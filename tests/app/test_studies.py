@@ -1,12 +1,13 @@
 """What a look at the studies folder and a scan of it set going."""
 
 import os
+import time
 
 import pytest
 from sqlalchemy import select
 
 from app import jobs, studies
-from app.background.work import WorkContext
+from app.background.work import WorkContext, next_unit
 from app.imaging.volume_writer import write_volume
 from app.store.tables import JobRow, Json
 from tests.app.conftest import Deployment
@@ -15,10 +16,10 @@ from tests.factories import make_volume
 
 
 class Clock:
-    """A clock that tests set."""
+    """A clock that tests set; every file they write is an hour old."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now = time.time() + 3600.0
 
     def __call__(self) -> float:
         return self.now
@@ -34,11 +35,16 @@ def context(deployment: Deployment, clock: Clock) -> WorkContext:
     return WorkContext(deployment.settings, deployment.database, deployment.files, "cpu", clock)
 
 
-def scan(context: WorkContext) -> None:
+def scan(context: WorkContext) -> Json:
+    """Scan as the worker does, and return the result."""
     with context.database.writing() as session:
-        job = jobs.request_job(session, "scan", {}, now=1.0)
-    for _ in studies.scan(context, job):
-        pass
+        job = jobs.request_job(session, "scan", {}, now=context.clock())
+    work = studies.scan(context, job)
+    progress, result = next_unit(work)
+    while progress is not None:
+        progress, result = next_unit(work)
+    end(context, job.id, "done", result)
+    return result
 
 
 def scored(context: WorkContext) -> list[list[str]]:
@@ -54,8 +60,8 @@ def test_images_that_arrive_later_are_scored_by_the_active_model(context: WorkCo
         version = add_model_version(session)
         add_prediction(session, "old", version.id, uncertainty=1.0)
     before = len(scored(context))
-    assert context.settings.studies is not None
-    write_volume(context.settings.studies / "new.nii.gz", make_volume())
+    assert context.settings.studies_folder is not None
+    write_volume(context.settings.studies_folder / "new.nii.gz", make_volume())
     scan(context)
     assert scored(context)[before:] == [["new"]]
 
@@ -124,6 +130,45 @@ def test_a_scan_that_went_wrong_is_repeated_after_a_pause(
     assert request(context) is None
     clock.now += 1.0
     assert request(context) is not None
+
+
+def test_files_that_arrive_are_looked_at_again_soon(context: WorkContext, clock: Clock) -> None:
+    # Half of the 10 s between two looks.
+    end(context, request(context), "done", {"arriving": 1})
+    assert studies.look(context) == 5.0
+    clock.now += 4.9
+    assert request(context) is None
+    clock.now += 0.1
+    assert request(context) is not None
+    assert studies.look(context) == 5.0
+
+
+def test_a_folder_at_rest_is_looked_at_less_often(context: WorkContext) -> None:
+    end(context, request(context), "done")
+    assert studies.look(context) == 10.0
+
+
+def test_an_image_is_taken_once_it_holds_still(context: WorkContext, clock: Clock) -> None:
+    folder = context.settings.studies_folder
+    assert folder is not None
+    write_volume(folder / "new.nii.gz", make_volume())
+    written_at = (folder / "new.nii.gz").stat().st_ctime
+    clock.now = written_at + 4.0
+    assert scan(context)["arriving"] == 1
+    clock.now = written_at + 5.0
+    assert scan(context)["registered"] == 1
+
+
+def test_a_share_whose_clock_is_ahead_delays_an_image_once(
+    context: WorkContext, clock: Clock
+) -> None:
+    folder = context.settings.studies_folder
+    assert folder is not None
+    write_volume(folder / "new.nii.gz", make_volume())
+    clock.now -= 7200.0
+    assert scan(context)["arriving"] == 1
+    clock.now += 5.0
+    assert scan(context)["registered"] == 1
 
 
 def test_a_scan_that_a_person_stopped_is_repeated_when_the_folder_changes(
