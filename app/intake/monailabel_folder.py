@@ -21,6 +21,7 @@ from app.intake.identifiers import (
     IMAGE_EXTENSIONS,
     LABEL_EXTENSIONS,
     check_name,
+    printable,
     split_extension,
 )
 from app.intake.image_rows import grid_of
@@ -217,7 +218,7 @@ def _has_label(session: Session, image_id: str, tag: str) -> bool:
 def _report(
     database: Database, report: ImportReport, path: Path, root: Path, problem: str, now: float
 ) -> None:
-    name = path.relative_to(root).as_posix()
+    name = printable(path.relative_to(root).as_posix())
     report.problems.append(name)
     status = path.stat() if path.exists() else None
     facts = f"{name}\0{status.st_size if status else 0}\0{status.st_mtime_ns if status else 0}"

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,13 @@ class TestTolerance:
         found = problems(deployment)
         assert set(found) == {"labels/final/case_2.nii.gz", "labels/a b$/case_3.nii.gz"}
         assert "tag" in found["labels/a b$/case_3.nii.gz"]
+
+    def test_label_names_that_are_not_utf8_are_reported(self, deployment: Deployment) -> None:
+        add_named_label(deployment, "final/case_1.nrrd")
+        odd = add_named_label(deployment, "final/case_2.nrrd")
+        odd.rename(odd.with_name(os.fsdecode(b"case_\xff.nrrd")))
+        assert scan(deployment).labels == 1
+        assert problems(deployment) == {r"labels/final/case_\xff.nrrd": "the label has no image"}
 
     def test_the_report_heals(self, deployment: Deployment) -> None:
         bad = add_label(deployment, "final/case_2.nii.gz")
