@@ -8,10 +8,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check fix bench openapi settings clean
+.PHONY: help install demo run test check fix bench openapi screenshots settings clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 install: $(READY) ## Make the virtual environment
 
@@ -51,6 +51,9 @@ bench: $(READY) ## Measure and print the figures of docs/benchmarks.md
 
 openapi: $(READY) ## Rewrite the OpenAPI snapshot after a change of the API
 	$(BIN)/caclabel openapi > tests/server/openapi.json
+
+screenshots: $(READY) ## Take the pictures of OHIF again, with Debian's Chromium
+	$(BIN)/python -m tests.journeys.screenshots docs/images
 
 settings: $(READY) ## Print the settings table of the README
 	$(BIN)/caclabel settings

@@ -2,6 +2,7 @@
 
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -9,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.calcium.labels import LABELS
+from app.imaging.dicom_writer import write_series
 from app.imaging.labelmap import write_label_map
 from app.imaging.volume import Grid, Identifiers, Volume
 from app.prediction_keys import prediction_key
 from app.settings import Settings
 from app.store.tables import ImageRow, ModelVersionRow, PredictionRow
-from server.dependencies import Services, open_services
-from tests.factories import make_grid, write_dicom
+from server.dependencies import open_services
+from tests.factories import make_grid
 
 SHAPE: Final = (8, 64, 64)
 """Array shape (Z, Y, X)."""
@@ -46,15 +48,32 @@ def write_series_pool(folder: Path, count: int) -> Path:
         hu[labels == LABELS["LAD_region"]] = 40
         hu[(labels == LABELS["LAD"]) | (labels == LABELS["RCA"])] = 400
         who = Identifiers(f"patient-{seed}", study_date=f"2026010{seed + 1}", study_time="101500")
-        write_dicom(folder / f"{seed}", Volume(hu.astype(np.int16), dicom_grid(), 120.0, who))
+        volume = Volume(hu.astype(np.int16), dicom_grid(), 120.0, who)
+        # Scanners number slices from either end.
+        write_series(folder / f"{seed}", volume, descending=seed % 2 == 0)
     return folder
 
 
-def plant_predictions(data: Path) -> dict[str, int]:
+def planted_label(patient_id: str) -> bytes:
+    """Return what is predicted for a patient of the pool, as a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "label.nrrd"
+        labels = planted_labels(int(patient_id.removeprefix("patient-")))
+        write_label_map(path, labels, dicom_grid(), compress=True, names=LABELS)
+        return path.read_bytes()
+
+
+def plant_predictions(
+    data: Path, label_of: Callable[[str], bytes] = planted_label
+) -> dict[str, str]:
     """Let there be an active model version that has predicted every image.
 
+    Args:
+        data: Folder of the deployment.
+        label_of: Canonical label map of a patient, as a file.
+
     Returns:
-        Seed of each image by its id.
+        Id of the image of each patient.
     """
     services = open_services(Settings(data=data))
     with services.database.writing() as session:
@@ -68,25 +87,19 @@ def plant_predictions(data: Path) -> dict[str, int]:
         )
         session.add(model)
         session.flush()
-        seeds = {
-            row.id: int(row.patient_id.removeprefix("patient-"))
-            for row in session.query(ImageRow).all()
-        }
-        for image_id, seed in seeds.items():
-            session.add(_prediction(services, image_id, seed, model.id))
+        image_ids = {row.patient_id: row.id for row in session.query(ImageRow)}
+        for patient_id, image_id in image_ids.items():
+            sha256 = services.files.put(label_of(patient_id), ".nrrd")
+            session.add(_prediction(prediction_key(services.settings), image_id, sha256, model.id))
     services.database.close()
-    return seeds
+    return image_ids
 
 
-def _prediction(services: Services, image_id: str, seed: int, model_version: int) -> PredictionRow:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "label.nrrd"
-        write_label_map(path, planted_labels(seed), dicom_grid(), compress=True, names=LABELS)
-        sha256 = services.files.put(path.read_bytes(), ".nrrd")
+def _prediction(key: str, image_id: str, sha256: str, model_version: int) -> PredictionRow:
     return PredictionRow(
         image_id=image_id,
         model_version_id=model_version,
-        key=prediction_key(services.settings),
+        key=key,
         sha256=sha256,
         scores={
             "total": _TOTAL,
@@ -98,7 +111,7 @@ def _prediction(services: Services, image_id: str, seed: int, model_version: int
         },
         agatston_samples=[[0.0, 96.0, 0.0, 0.0]] * 3,
         agatston=96.0,
-        clinical_uncertainty=0.5 + seed,
+        clinical_uncertainty=0.5,
         lesion_uncertainty=0.1,
         region_uncertainty=0.1,
         has_candidates=True,

@@ -1,7 +1,7 @@
 """OHIF in a headless Chromium, driven as an annotator would."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page, sync_playwright
+
+from app.calcium.labels import ARTERIES
 
 _FLAGS = (
     "--no-sandbox",
@@ -48,6 +50,16 @@ _HAS_LABELMAP = f"() => Boolean({_LABELMAP})"
 
 _HAS_VOXELS = f"() => {_LABELMAP}.voxelManager.getCompleteScalarDataArray().some(x => x !== 0)"
 
+_SHOW_SLICE = f"""async slice => {{
+    const viewport = {_VIEWPORT};
+    viewport.scroll(slice - viewport.getSliceIndex());
+    for (const id of services.cornerstoneViewportService.viewportsById.keys()) {{
+        const shown = services.cornerstoneViewportService.getCornerstoneViewport(id);
+        shown.setProperties({{ voiRange: {{ lower: -200, upper: 500 }} }});
+        shown.render();
+    }}
+}}"""
+
 _SEGMENTS = """() => Object.fromEntries(
     Object.values(services.segmentationService.getSegmentation('1').segments)
         .map(segment => [segment.label, segment.segmentIndex]))"""
@@ -72,11 +84,11 @@ class Viewer:
     errors: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
-    def open_list(self) -> None:
-        """Open the list of studies and put its notice aside; ready when patient-0 is listed."""
+    def open_list(self, patient: str) -> None:
+        """Open the list of studies and put its notice aside; ready when the patient is listed."""
         self.page.goto(f"{self.url}/ohif/")
         self.page.get_by_text("Confirm and Hide").click()
-        self.page.get_by_text("patient-0").first.wait_for()
+        self.page.get_by_text(patient).first.wait_for()
 
     def open_study(self, study_uid: str) -> None:
         """Open a study with the panel of MONAI Label; ready when its series is loaded."""
@@ -94,15 +106,23 @@ class Viewer:
         self.page.locator(".tab-content:visible button", has_text="Run").click()
         self.page.wait_for_function(_HAS_VOXELS)
 
-    def next_sample(self) -> dict[str, Any]:
-        """Ask for the next sample; returns the answer and closes what shows it."""
+    def next_sample(self, then: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """Ask for the next sample; returns the answer and closes what shows it after ``then``."""
         self.page.get_by_text("Active Learning", exact=True).click()
         with self.page.expect_response("**/activelearning/**") as answer:
             self.page.get_by_role("button", name="Next Sample").click()
         self.page.get_by_text("Active Learning - Next Sample").wait_for()
+        then()
         self.page.keyboard.press("Escape")
         sample: dict[str, Any] = answer.value.json()
         return sample
+
+    def show_calcium(self) -> None:
+        """Scroll the first viewport to the slice with the most calcium, in a window for it."""
+        calcium = [number for name, number in self.segments().items() if name in ARTERIES]
+        voxels = np.isin(self.labelmap(), calcium).sum(axis=(1, 2))
+        # The axial viewport counts its slices from the head.
+        self.page.evaluate(_SHOW_SLICE, len(voxels) - 1 - int(voxels.argmax()))
 
     def show_tools(self) -> None:
         """Show the panel of segmentations with its tools."""
@@ -112,7 +132,8 @@ class Viewer:
     def save_label(self) -> None:
         """Press the button that saves; ready when the page says that it is done."""
         self.page.locator('[data-cy="SaveLabel"]').click()
-        self.page.get_by_text("The label is saved on the server.").wait_for()
+        told = self.page.get_by_text("The label is saved on the server.")
+        told.first.wait_for()
 
     def segments(self) -> dict[str, int]:
         """Return the number of each segment by its name."""

@@ -30,11 +30,10 @@ def values(found: list[Any], tag: str) -> list[Any]:
 def parts(answer: Any) -> list[tuple[str, bytes]]:
     """Take a multipart answer apart by Python's own parser of e-mail."""
     head = f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode()
-    message = BytesParser().parsebytes(head + answer.content)
+    message: Any = BytesParser().parsebytes(head + answer.content)
     assert message.is_multipart()
     return [
-        (str(part["Content-Type"]), part.get_payload(decode=True))  # type: ignore[misc]  # bytes
-        for part in message.get_payload()  # type: ignore[union-attr]  # messages, not text
+        (str(part["Content-Type"]), part.get_payload(decode=True)) for part in message.get_payload()
     ]
 
 
