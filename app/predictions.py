@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +24,22 @@ from app.calcium.labels import LABELS
 from app.calcium.samples import agatston_samples
 from app.calcium.score import CalciumScores, calcium_scores
 from app.calcium.stakes import agatston_at_stake
-from app.errors import CacLabelError, InvalidInputError
+from app.errors import CacLabelError, ConflictError, InvalidInputError
 from app.imaging.labelmap import write_label_map
 from app.imaging.orientation import from_axial
 from app.imaging.reader import read_volume
 from app.prediction_keys import prediction_key
 from app.recipes.calcium import label_map
 from app.settings import Settings
-from app.store.tables import JobRow, Json, ModelVersionRow, PredictionRow
+from app.store.tables import ImageRow, JobRow, Json, ModelVersionRow, PredictionRow
 from models.predictor import NetworkPrediction, Predictor
 from strategies.aggregation import image_uncertainty
 from strategies.uncertainty import clinical_uncertainty
 
 logger = logging.getLogger(__name__)
+
+_TRIES: Final = 3
+"""How often an image is predicted whose files change all the while."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +196,20 @@ def _scores(image: AxialImage, labeled: NDArray[np.uint8], settings: Settings) -
 
 
 def _predict_pool_image(context: WorkContext, version_id: int, image_id: str) -> PredictionRow:
+    """Return the prediction of an image as it is when this returns.
+
+    A scan may have replaced its files while they were predicted; then they are predicted anew.
+    """
+    for _ in range(_TRIES):
+        row = _predict_as_it_was(context, version_id, image_id)
+        if row is not None:
+            return row
+    raise ConflictError(f"image {image_id} changed while it was predicted; try again")
+
+
+def _predict_as_it_was(
+    context: WorkContext, version_id: int, image_id: str
+) -> PredictionRow | None:
     settings = context.settings
     with context.database.reading() as session:
         version = model_versions.get_version(session, version_id)
@@ -206,11 +224,19 @@ def _predict_pool_image(context: WorkContext, version_id: int, image_id: str) ->
     row = _row(prediction, image_id, version_id, digest, settings)
     row.created_at = context.clock()
     with context.database.writing() as session:
+        now = images.get_image(session, image_id)
+        if _predicted_from(now) != _predicted_from(image_row):
+            return None
         # Another job may have predicted the image in the meantime.
         known = _find_row(session, image_id, version_id, row.key)
         if known is None:
             session.add(row)
     return known or row
+
+
+def _predicted_from(image: ImageRow) -> tuple[object, ...]:
+    """Return what a prediction depends on; predictions are deleted when it changes."""
+    return image.content_sha256, image.kvp
 
 
 def _row(
