@@ -2,6 +2,11 @@
 'use strict';
 
 (function () {
+  // The server answers both spellings; the viewer knows its own address by the slash alone.
+  if (location.pathname === '/ohif') {
+    location.replace('/ohif/' + location.search);
+  }
+
   const PANEL = '@ohif/extension-cornerstone.panelModule.panelSegmentationWithTools';
   const NOTICE = 'caclabel · for research use only, not for diagnosis or treatment';
   // Calcium begins at 130 HU; nothing in a CT is brighter than 3071 HU.

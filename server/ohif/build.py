@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from fastapi import Request
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from app.errors import NotFoundError
 from app.settings import Settings
@@ -75,7 +74,7 @@ def find_build(settings: Settings) -> Path | None:
     return next((folder for folder in folders if (folder / "index.html").is_file()), None)
 
 
-def file_answer(settings: Settings, request: Request, path: str) -> Response:
+def file_answer(settings: Settings, path: str) -> Response:
     """Answer with a file of the build; paths without ending are the viewer's own pages.
 
     Raises:
@@ -86,8 +85,6 @@ def file_answer(settings: Settings, request: Request, path: str) -> Response:
         return HTMLResponse(
             render("ohif_missing.html", is_by_setting=settings.ohif is not None), 503
         )
-    if not path and not request.scope["raw_path"].endswith(b"/"):
-        return RedirectResponse("/ohif/")
     if path == _CONFIG.name:
         return FileResponse(_CONFIG, media_type=_TYPES[".js"], headers=_EACH_TIME)
     if not path or "." not in path.rpartition("/")[2] or path == "index.html":

@@ -1,6 +1,6 @@
 """``/ohif``: the OHIF viewer."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from app import dicomweb_view
 from app.store.tables import Json
@@ -19,6 +19,6 @@ def list_images(session: ReadSession) -> Json:
 
 @router.get("", response_class=Response)
 @router.get("/{path:path}", response_class=Response)
-def viewer(settings: SettingsDep, request: Request, path: str = "") -> Response:
+def viewer(settings: SettingsDep, path: str = "") -> Response:
     """Serve the viewer; how to use it is in docs/ohif.md."""
-    return build.file_answer(settings, request, path)
+    return build.file_answer(settings, path)

@@ -64,7 +64,7 @@ _SEGMENTS = """() => Object.fromEntries(
     Object.values(services.segmentationService.getSegmentation('1').segments)
         .map(segment => [segment.label, segment.segmentIndex]))"""
 
-_WAIT_MS = 120_000
+_WAIT_MS = 60_000
 """Longest wait for anything: the bundle is large and the machine may be busy."""
 
 
@@ -86,7 +86,7 @@ class Viewer:
 
     def open_list(self, patient: str) -> None:
         """Open the list of studies and put its notice aside; ready when the patient is listed."""
-        self.page.goto(f"{self.url}/ohif/")
+        self.page.goto(f"{self.url}/ohif")
         self.page.get_by_text("Confirm and Hide").click()
         self.page.get_by_text(patient).first.wait_for()
 

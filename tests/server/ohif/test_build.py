@@ -42,11 +42,6 @@ def test_pages_of_the_viewer_are_its_index_without_foreign_fonts(
     assert "default-src 'self'" in answer.headers["content-security-policy"]
 
 
-def test_the_viewer_lives_below_a_slash(viewer: TestClient) -> None:
-    answer = viewer.get("/ohif", follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (307, "/ohif/")
-
-
 @pytest.mark.parametrize(
     ("path", "media_type", "is_kept"),
     [
