@@ -13,7 +13,7 @@ from typing import Final, Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import labels
+from app import inference, label_scores, labels
 from app.errors import LabelError, NotFoundError, PacsError
 from app.imaging.dicom_header import read_instance
 from app.imaging.segmentation_reader import MOMENT_FORMAT, Segmentation, read_segmentation
@@ -109,6 +109,8 @@ def take_segmentation(
             )
         except LabelError as error:
             return _refuse(database, segmentation, image, str(error), origin=origin, now=now)
+        prediction = inference.find_prediction(session, image.id)
+    scores = label_scores.score_label(settings, files, image, checked, prediction)
     with database.writing() as session:
         # Another thread or process may have taken it meanwhile.
         known = _known(session, segmentation.sop_uid)
@@ -124,6 +126,7 @@ def take_segmentation(
             annotator=ANNOTATOR,
             now=now,
         )
+        label_scores.keep(label, scores)
         _note(session, segmentation.sop_uid, origin, label_id=label.id, now=now)
     return TakenSegmentation(segmentation.sop_uid, image.id, label, is_new=True)
 

@@ -95,6 +95,17 @@ def test_becomes_a_final_label_with_its_bytes(deployment: Deployment, series: li
     assert (note.sop_uid, note.origin, note.label_id) == (taken.sop_uid, "stow", label.id)
 
 
+def test_is_scored_like_any_label(deployment: Deployment, series: list[Path]) -> None:
+    label = take(deployment, foreign_segmentation(series, mask(), ["RCA calcium"])).label
+    assert label is not None and label.scores is not None
+    candidates = int((make_volume().hu[PAINTED] >= 130).sum())
+    assert candidates
+    z, y, x = make_volume().spacing_mm
+    volume = label.scores["arteries"]["RCA"]["volume_mm3"]
+    assert label.scores["total"]["volume_mm3"] == volume
+    assert volume == pytest.approx(candidates * z * y * x)
+
+
 def test_is_taken_once(deployment: Deployment, series: list[Path]) -> None:
     content = foreign_segmentation(series, mask(), ["LM"])
     assert take(deployment, content).is_new
