@@ -97,7 +97,8 @@ def test_becomes_a_final_label_with_its_bytes(deployment: Deployment, series: li
 
 def test_is_scored_like_any_label(deployment: Deployment, series: list[Path]) -> None:
     label = take(deployment, foreign_segmentation(series, mask(), ["RCA calcium"])).label
-    assert label is not None and label.scores is not None
+    assert label is not None
+    assert label.scores is not None
     candidates = int((make_volume().hu[PAINTED] >= 130).sum())
     assert candidates
     z, y, x = make_volume().spacing_mm
