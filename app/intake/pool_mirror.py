@@ -1,7 +1,8 @@
 """The unlabeled images as a strategy sees them, kept in memory between requests.
 
 Loading 100 000 images takes a second, so each process keeps a mirror and reads only what
-has come since: rows have rising ids, and images and deletions have times. The mirror
+has come since: rows have rising ids, and images and deletions have times. Predictions
+that are deleted, because their image has new content, are missed by counting. The mirror
 decides nothing: whoever takes an image from it checks the row before leasing it, and an
 empty answer is asked again of a fresh one.
 
@@ -12,13 +13,13 @@ rolled back later gets into it.
 
 import threading
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Select, create_engine, func, select
+from sqlalchemy import Connection, Engine, create_engine, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 from sqlalchemy.pool import Pool as ConnectionPool
@@ -75,6 +76,7 @@ class PoolMirror:
         self._unlabeled_at: float | None = None
         self._version: int | None = None
         self._last_prediction = self._last_label = self._last_lease = 0
+        self._prediction_count = 0
 
     def pool(
         self, connection: Connection, leased: Collection[str], unwanted: Collection[str]
@@ -153,8 +155,8 @@ class PoolMirror:
 
     def _add_predictions(self, connection: Connection) -> None:
         version = connection.scalar(select(ModelVersionRow.id).where(ModelVersionRow.is_active))
-        if version != self._version:
-            self._version, self._last_prediction = version, 0
+        if version != self._version or self._has_lost_predictions(connection):
+            self._version, self._last_prediction, self._prediction_count = version, 0, 0
             self._measures[:] = np.nan
             self._has_candidates[:] = False
         wanted = select(
@@ -168,11 +170,23 @@ class PoolMirror:
             PredictionRow.model_version_id == version,
             PredictionRow.id > self._last_prediction - _OVERLAP,
         )
-        places, rows = self._known(connection, wanted.order_by(PredictionRow.id))
+        found = connection.execute(wanted.order_by(PredictionRow.id)).all()
+        places, rows = self._known(found)
         if rows:
-            self._last_prediction = rows[-1][0]
+            before, self._last_prediction = self._last_prediction, rows[-1][0]
+            self._prediction_count += sum(before < row[0] <= rows[-1][0] for row in found)
             self._has_candidates[places] = [row[2] for row in rows]
             self._measures[places] = [row[3:] for row in rows]
+
+    def _has_lost_predictions(self, connection: Connection) -> bool:
+        """Tell whether some of the predictions up to the last one read are gone."""
+        if not self._last_prediction:
+            return False
+        read = select(func.count()).where(
+            PredictionRow.model_version_id == self._version,
+            PredictionRow.id <= self._last_prediction,
+        )
+        return connection.scalar(read) != self._prediction_count
 
     def _add_labels(self, connection: Connection) -> None:
         deleted = select(func.max(LabelRow.deleted_at)).where(LabelRow.tag == FINAL_TAG)
@@ -184,7 +198,7 @@ class PoolMirror:
         wanted = select(LabelRow.id, LabelRow.image_id, LabelRow.tag, LabelRow.deleted_at).where(
             LabelRow.id > self._last_label - _OVERLAP
         )
-        places, rows = self._known(connection, wanted.order_by(LabelRow.id))
+        places, rows = self._known(connection.execute(wanted.order_by(LabelRow.id)).all())
         if rows:
             self._last_label = rows[-1][0]
         for place, (_, _, tag, deleted_at) in zip(places, rows, strict=True):
@@ -193,16 +207,14 @@ class PoolMirror:
     def _add_leases(self, connection: Connection) -> None:
         wanted = select(LeaseRow.id, LeaseRow.image_id, LeaseRow.served_at)
         newer = wanted.where(LeaseRow.id > self._last_lease - _OVERLAP).order_by(LeaseRow.id)
-        places, rows = self._known(connection, newer)
+        places, rows = self._known(connection.execute(newer).all())
         if rows:
             self._last_lease = rows[-1][0]
             self._served_at[places] = [row[2] for row in rows]
 
-    def _known(
-        self, connection: Connection, wanted: Select[*tuple[Any, ...]]
-    ) -> tuple[list[int], list[Any]]:
+    def _known(self, found: Sequence[Any]) -> tuple[list[int], list[Any]]:
         """Return the rows of images that are not missing, and the places of these."""
-        rows = [row for row in connection.execute(wanted).all() if row[1] in self._place]
+        rows = [row for row in found if row[1] in self._place]
         return [self._place[row[1]] for row in rows], rows
 
 

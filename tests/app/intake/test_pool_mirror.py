@@ -13,14 +13,14 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from app.intake import pool_mirror
 from app.intake.pool_mirror import Pool, PoolMirror
 from app.store.database import Database
 from app.store.tables import ImageRow, LabelRow, LeaseRow, ModelVersionRow, PredictionRow
 from strategies.base import Candidates
-from tests.app.pool import add_image, add_prediction, label_row
+from tests.app.pool import add_image, add_model_version, add_prediction, label_row
 
 IDS = tuple("abcde")
 
@@ -135,6 +135,11 @@ class MirrorMachine(RuleBasedStateMachine):
             for image_id in sorted(ids & registered - set(session.scalars(known))):
                 add_prediction(session, image_id, version, uncertainty=uncertainty)
 
+    @rule(ids=st.sets(image_ids))
+    def replace_files(self, ids: set[str]) -> None:
+        with self.change() as session:
+            session.execute(delete(PredictionRow).where(PredictionRow.image_id.in_(ids)))
+
     @rule(image_id=image_ids)
     def serve(self, image_id: str) -> None:
         with self.change() as session:
@@ -222,3 +227,27 @@ def test_remembers_the_label_of_the_newest_image_that_comes_back(database: Datab
     assert offered(database, mirror) == []
     set_missing(database, {"c": None})
     assert offered(database, mirror) == []
+
+
+def test_forgets_predictions_that_were_deleted(database: Database) -> None:
+    with database.writing() as session:
+        for image_id in "ab":
+            add_image(session, image_id)
+        version = add_model_version(session).id
+        for image_id in "ab":
+            add_prediction(session, image_id, version, uncertainty=1.0)
+    mirror = PoolMirror()
+
+    def is_scored() -> list[bool]:
+        with database.engine.connect() as connection:
+            scored: list[bool] = mirror.pool(connection, (), ()).candidates.is_scored.tolist()
+        return scored
+
+    assert is_scored() == [True, True]
+    # The older one, whose place no newer one takes.
+    with database.writing() as session:
+        session.execute(delete(PredictionRow).where(PredictionRow.image_id == "a"))
+    assert is_scored() == [False, True]
+    with database.writing() as session:
+        add_prediction(session, "a", version, uncertainty=2.0)
+    assert is_scored() == [True, True]
