@@ -1,6 +1,6 @@
 """NRRD and MetaImage files through SimpleITK, with the traps of both closed."""
 
-import re
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,15 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from app.errors import ImagingError
+from app.imaging.itk_header import (
+    TextHeader,
+    check_length,
+    has_layers_first,
+    is_big_endian,
+    is_packed,
+    read_text_header,
+    unpack,
+)
 from app.imaging.parsing import PARSER_ERRORS, simpleitk_name
 from app.imaging.plausibility import check_grid, check_shape
 from app.imaging.volume import Grid
@@ -29,14 +38,15 @@ SUFFIXES: Final = frozenset(_IMAGE_IO)
 _PATIENT_SPACE: Final = "left-posterior-superior"
 """The space that ITK reports once it has converted RAS, LAS and LPS."""
 
-_DATA_FILE: Final = re.compile(rb"^\s*(data ?file|elementdatafile)\s*[:=]\s*(.*?)\s*$", re.I | re.M)
-"""Header line that names the file with the voxels, in NRRD and in MetaImage."""
-
-_EMPTY_LINE: Final = re.compile(rb"\r?\n\r?\n")
-"""End of a NRRD header."""
-
-_MAX_HEADER_BYTES: Final = 2**20
-"""Longest header searched for that line."""
+_TYPES: Final[Mapping[int, np.dtype[Any]]] = {
+    int(getattr(SimpleITK, f"sitk{prefix}{name}")): np.dtype(name.lower())
+    for prefix in ("", "Vector")
+    for name in (
+        *("Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64"),
+        *("Float32", "Float64"),
+    )
+}
+"""Types of the values by SimpleITK's number for them."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +57,17 @@ class ItkImage:
         path: The file.
         grid: Place of the voxels, plausible.
         components: Values per voxel: layers of a segmentation, 1 for an image.
+        dtype: Type of a value.
         metadata: Key-value pairs of the header.
+        text: The header as it stands in the file.
     """
 
     path: Path
     grid: Grid
     components: int
+    dtype: np.dtype[Any]
     metadata: Mapping[str, str]
+    text: TextHeader
 
 
 def read_header(path: Path) -> ItkImage:
@@ -64,20 +78,24 @@ def read_header(path: Path) -> ItkImage:
             file elsewhere as its voxels, or its geometry is implausible.
     """
     try:
-        _check_data_file(path)
+        text = read_text_header(path)
         reader = _reader(path)
         reader.ReadImageInformation()
         metadata = {key: _text(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
     except PARSER_ERRORS as error:
         raise ImagingError("the header cannot be read") from error
     if metadata.get("NRRD_space", _PATIENT_SPACE) != _PATIENT_SPACE or (
-        path.suffix.lower() in (".nrrd", ".nhdr") and "NRRD_space" not in metadata
+        text.is_nrrd and "NRRD_space" not in metadata
     ):
         raise ImagingError(
             "expected the patient space left-posterior-superior, "
             f"got {metadata.get('NRRD_space', 'none')}"
         )
-    return ItkImage(path, _grid(reader), int(reader.GetNumberOfComponents()), metadata)
+    dtype = _TYPES.get(int(reader.GetPixelID()))
+    if dtype is None:
+        raise ImagingError("expected real numbers as voxels")
+    components = int(reader.GetNumberOfComponents())
+    return ItkImage(path, _grid(reader), components, dtype, metadata, text)
 
 
 def read_values(image: ItkImage) -> NDArray[Any]:
@@ -86,15 +104,17 @@ def read_values(image: ItkImage) -> NDArray[Any]:
     Raises:
         ImagingError: If the file is damaged or ends early.
     """
+    layers = (image.components,) if image.components > 1 else ()
+    shape = image.grid.shape + layers
     try:
-        values = SimpleITK.GetArrayFromImage(_reader(image.path).Execute())
+        values = (
+            _unpack(image, shape) if is_packed(image.text) else _read_plain(image, math.prod(shape))
+        )
     except PARSER_ERRORS as error:
         raise ImagingError("the voxels cannot be read: the file is damaged") from error
-    if image.components > 1:
-        values = np.moveaxis(values, -1, 0)
-    layers = (image.components,) if image.components > 1 else ()
     # Four dimensions with a single frame are a volume with one axis too many.
-    return np.ascontiguousarray(values).reshape(layers + image.grid.shape)
+    values = values.reshape(shape)
+    return np.ascontiguousarray(np.moveaxis(values, -1, 0) if layers else values)
 
 
 def write(
@@ -116,6 +136,22 @@ def write(
     SimpleITK.WriteImage(image, str(path), compress, 1)
 
 
+def _unpack(image: ItkImage, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Decompress the voxels: SimpleITK returns those of a damaged stream without a word."""
+    if image.components > 1 and not has_layers_first(image.text):
+        raise ImagingError("expected the layers of a segmentation along the first axis")
+    stored = image.dtype
+    if stored.itemsize > 1:
+        stored = stored.newbyteorder(">" if is_big_endian(image.text) else "<")
+    data = unpack(image.text, math.prod(shape) * stored.itemsize)
+    return np.frombuffer(data, stored).astype(image.dtype, copy=False)
+
+
+def _read_plain(image: ItkImage, count: int) -> NDArray[Any]:
+    check_length(image.text, count * image.dtype.itemsize)
+    return np.asarray(SimpleITK.GetArrayFromImage(_reader(image.path).Execute()))
+
+
 def _reader(path: Path) -> SimpleITK.ImageFileReader:
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(_IMAGE_IO[path.suffix.lower()])
@@ -126,25 +162,6 @@ def _reader(path: Path) -> SimpleITK.ImageFileReader:
 def _text(value: str) -> str:
     """Replace what is no UTF-8, which SimpleITK hands on as lone surrogates."""
     return value.encode("utf-8", "replace").decode("utf-8")
-
-
-def _check_data_file(path: Path) -> None:
-    """Refuse headers that would make us read a file outside their folder."""
-    with path.open("rb") as stream:
-        header = stream.read(_MAX_HEADER_BYTES)
-    is_nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
-    if is_nrrd:
-        # A NRRD header ends at an empty line; behind it are voxels or nothing.
-        header = _EMPTY_LINE.split(header, maxsplit=1)[0]
-    found = _DATA_FILE.search(header)
-    if found is None and (not is_nrrd or len(header) == _MAX_HEADER_BYTES):
-        raise ImagingError("the header is too long or does not say where the voxels are")
-    name = found.group(2).decode("utf-8", "replace") if found else "LOCAL"
-    if name == "LOCAL":
-        return
-    detached = path.suffix.lower() in (".nhdr", ".mhd")
-    if not detached or name != Path(name).name or not (path.parent / name).is_file():
-        raise ImagingError("expected the voxels in the same folder as their header")
 
 
 def _grid(reader: SimpleITK.ImageFileReader) -> Grid:
