@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.errors import ImagingError
 from app.imaging.itk_header import (
     TextHeader,
+    check_geometry,
     check_length,
     has_layers_first,
     is_big_endian,
@@ -91,6 +92,7 @@ def read_header(path: Path) -> ItkImage:
             "expected the patient space left-posterior-superior, "
             f"got {metadata.get('NRRD_space', 'none')}"
         )
+    check_geometry(text)
     dtype = _TYPES.get(int(reader.GetPixelID()))
     if dtype is None:
         raise ImagingError("expected real numbers as voxels")

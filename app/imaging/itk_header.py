@@ -1,8 +1,10 @@
 """Text headers of NRRD and MetaImage, and the compressed voxels behind them.
 
-SimpleITK returns whatever a damaged stream holds; what it passes over is refused here.
+SimpleITK takes 1 mm for a spacing that is not there, and returns whatever a damaged stream
+holds; what it passes over is read and refused here.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +35,16 @@ _META_FIELD: Final = re.compile(r"[ \t]*(\w+)[ \t]*[:=]\s*(.*?)\s*")
 
 _VECTOR: Final = re.compile(r"none|\([^()]*\)", re.I)
 """Direction of one axis in a NRRD header."""
+
+_SPACE_DIMENSIONS: Final = 3
+"""Axes of the patient."""
+
+_META_GEOMETRY: Final = (
+    (("ElementSpacing",), 1),
+    (("Offset", "Position", "Origin"), 1),
+    (("TransformMatrix", "Rotation", "Orientation"), 2),
+)
+"""Names of what places the voxels of a MetaImage, and the power of NDims it has numbers."""
 
 _GZIP_WINDOW: Final = 31
 """zlib's number for a gzip stream, with its checksum."""
@@ -83,6 +95,27 @@ def read_text_header(path: Path) -> TextHeader:
     if name == "LOCAL":
         return TextHeader(path, fields, path, length)
     return TextHeader(path, fields, _neighbour(path, name), 0)
+
+
+def check_geometry(header: TextHeader) -> None:
+    """Refuse a header that does not say where its voxels lie.
+
+    Raises:
+        ImagingError: If spacing, directions or position are missing or incomplete.
+    """
+    if header.is_nrrd:
+        directions = [_numbers(vector) for vector in _nrrd_vectors(header)]
+        is_complete = [len(vector) for vector in directions if vector] == [_SPACE_DIMENSIONS] * 3
+        if not is_complete:
+            raise _missing("space directions")
+        if len(_numbers(header.fields.get("spaceorigin", ""))) != _SPACE_DIMENSIONS:
+            raise _missing("space origin")
+        return
+    (dimensions,) = _numbers(header.fields.get("NDims", "")) or (0.0,)
+    for names, power in _META_GEOMETRY:
+        value = next((header.fields[name] for name in names if name in header.fields), "")
+        if not dimensions or len(_numbers(value)) != dimensions**power:
+            raise _missing(names[0])
 
 
 def is_packed(header: TextHeader) -> bool:
@@ -210,6 +243,15 @@ def _neighbour(path: Path, name: str) -> Path:
 
 def _nrrd_vectors(header: TextHeader) -> list[str]:
     return _VECTOR.findall(header.fields.get("spacedirections", "")) or [""]
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Return the finite numbers of a text, none at all if one of them is no such number."""
+    try:
+        numbers = tuple(float(part) for part in re.split(r"[\s,]+", text.strip("() \t")))
+    except ValueError:
+        return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()
 
 
 def _missing(name: str) -> ImagingError:

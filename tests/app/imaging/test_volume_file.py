@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from app.errors import ImagingError
+from app.errors import ImagingError, LabelError
+from app.imaging.labelmap import read_label_map
 from app.imaging.reader import read_volume
 from app.imaging.scan import find_images
 from app.imaging.volume import Volume
 from app.imaging.volume_writer import write_volume
-from tests.factories import make_grid, make_volume, write_itk
+from tests.factories import ORIENTATIONS, make_grid, make_labels, make_volume, write_itk
 
 RAS = np.diag([-0.75, -0.5, 3.0, 1.0])
 
@@ -238,6 +239,57 @@ def test_patient_spaces_of_nrrd_become_lps(space: str, origin: list[float], tmp_
 @pytest.mark.parametrize(("space", "shown"), [("", "none"), ("scanner-xyz", "scanner-xyz")])
 def test_nrrd_without_patient_space_is_refused(space: str, shown: str, tmp_path: Path) -> None:
     assert header_problem(nrrd(tmp_path / "x.nrrd", space=space)).endswith(f"got {shown}")
+
+
+NO_GEOMETRY = [
+    ("x.nrrd", b"space directions: (0.75,0,0) (0,0.5,0) (0,0,3)\n", b"", "space directions"),
+    (
+        "x.nrrd",
+        b"space directions: (0.75,0,0) (0,0.5,0) (0,0,3)",
+        b"space directions: none none none",
+        "space directions",
+    ),
+    ("x.nrrd", b"(0,0,3)", b"none", "space directions"),
+    ("x.nrrd", b"space origin: (-60.5,-110.25,42)\n", b"", "space origin"),
+    ("x.nrrd", b"space origin: (-60.5,-110.25,42)", b"space origin: none", "space origin"),
+    ("x.mha", b"ElementSpacing = 0.75 0.5 3\n", b"", "ElementSpacing"),
+    ("x.mha", b"ElementSpacing = ", b"ElementSize = ", "ElementSpacing"),
+    ("x.mha", b"Offset = -60.5 -110.25 42\n", b"", "Offset"),
+    ("x.mha", b"TransformMatrix = 1 0 0 0 1 0 0 0 1\n", b"", "TransformMatrix"),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "missing"), NO_GEOMETRY)
+def test_missing_geometry_is_refused_and_never_made_up(
+    name: str, old: bytes, new: bytes, missing: str, tmp_path: Path
+) -> None:
+    path = write_itk(tmp_path / name, make_volume().hu, make_grid())
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    assert header_problem(path).startswith(f"expected {missing} in the header")
+
+
+@pytest.mark.parametrize(("name", "old", "new", "missing"), NO_GEOMETRY)
+def test_labels_without_geometry_are_refused(
+    name: str, old: bytes, new: bytes, missing: str, tmp_path: Path
+) -> None:
+    path = write_itk(tmp_path / name, make_labels(), make_grid())
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(LabelError, match=missing):
+        read_label_map(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"Offset", b"Position"), (b"Offset", b"Origin"), (b"TransformMatrix", b"Rotation")],
+)
+def test_other_names_of_the_geometry_of_metaimage_are_read(
+    old: bytes, new: bytes, tmp_path: Path
+) -> None:
+    turned = make_grid(directions=ORIENTATIONS[29])
+    path = write_itk(tmp_path / "x.mha", make_volume().hu, turned)
+    path.write_bytes(path.read_bytes().replace(old, new))
+    np.testing.assert_allclose(read_volume(path).grid.affine, turned.affine)
 
 
 def test_a_nonsense_tube_voltage_is_refused(tmp_path: Path) -> None:
