@@ -9,6 +9,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -194,8 +195,10 @@ def _sweep(session: Session, settings: Settings, now: float) -> None:
     known = set(session.scalars(select(SessionRow.id)))
     longest = settings.session_minutes * _SECONDS_PER_MINUTE
     for folder in (settings.data / "sessions").glob("*"):
-        if folder.name not in known and folder.stat().st_mtime + longest < now:
-            shutil.rmtree(folder, ignore_errors=True)
+        # Another process may be sweeping, too.
+        with suppress(FileNotFoundError):
+            if folder.name not in known and folder.stat().st_mtime + longest < now:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder(settings: Settings, session_id: str) -> Path:

@@ -13,7 +13,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import torch
@@ -27,6 +28,7 @@ from app.background.job_bench import (
     take_over_from_the_dead,
 )
 from app.background.rounds import start_round
+from app.background.sweep import sweep
 from app.background.work import Work, WorkContext
 from app.background.worker_lock import WorkerLock
 from app.background.workflows import JobEngine
@@ -50,6 +52,12 @@ KINDS: Final[Mapping[str, Work]] = {
     "export": export_job.export,
 }
 """The work behind each kind of job."""
+
+ROUNDS: Final[Mapping[str, Callable[[WorkContext], float]]] = {
+    "the look at the studies folder": studies.look,
+    "the sweep of old files": sweep,
+}
+"""What is done again and again; each returns the seconds until the next time."""
 
 _POLL_S = 0.1
 """Pause between two looks for new job rows."""
@@ -85,7 +93,8 @@ def main(settings: Settings) -> None:
     give_sign_of_life(context)
     engine.launch()
     logger.info("worker %s runs on %s", settings.worker_id, device)
-    start_round("the look at the studies folder", lambda: studies.look(context))
+    for name, act in ROUNDS.items():
+        start_round(name, partial(act, context))
     with lock:
         _run(context, engine)
 
