@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.arrays import AxialImage, load_image
+from app.calcium.labels import CALCIUM_LABELS
 from app.calcium.score import calcium_scores
 from app.errors import CacLabelError, LabelError
 from app.imaging.labelmap import read_label_map
@@ -40,12 +41,15 @@ class LabelScores:
         difference: The label's figures minus those of the active model's prediction; None
             without one.
         problem: Why there is no table, in one sentence; empty where there is none to tell.
+        bright_share: Share of the painted calcium that reaches the threshold, 0 to 1; None
+            without any paint, or where the label was not scored.
     """
 
     content_sha256: str
     calcium: Json | None = None
     difference: Json | None = None
     problem: str = ""
+    bright_share: float | None = None
 
 
 def score_label(
@@ -67,13 +71,19 @@ def score_label(
     if not checked.covers.calcium:
         return LabelScores(image.content_sha256)
     try:
-        table = _table(load_image(settings, files, image), checked, settings)
+        opened = load_image(settings, files, image)
     except CacLabelError as error:
         problem = f"the label was kept but its calcium could not be scored: {error}"
         return LabelScores(image.content_sha256, problem=problem)
+    labels, _ = to_axial(_decoded(checked), checked.grid)
+    table = _table(opened, labels, settings)
     is_comparable = prediction is not None and prediction.key == prediction_key(settings)
-    difference = _difference(table, prediction) if prediction and is_comparable else None
-    return LabelScores(image.content_sha256, table, difference)
+    return LabelScores(
+        image.content_sha256,
+        table,
+        _difference(table, prediction) if prediction and is_comparable else None,
+        bright_share=_bright_share(opened, labels),
+    )
 
 
 def keep(label: LabelRow, scores: LabelScores) -> None:
@@ -89,8 +99,7 @@ def keep(label: LabelRow, scores: LabelScores) -> None:
         label.scores = scores.calcium | difference
 
 
-def _table(image: AxialImage, checked: CheckedLabel, settings: Settings) -> Json:
-    labels, _ = to_axial(_decoded(checked), checked.grid)
+def _table(image: AxialImage, labels: NDArray[np.uint8], settings: Settings) -> Json:
     scores = calcium_scores(
         image.hu,
         labels,
@@ -100,6 +109,11 @@ def _table(image: AxialImage, checked: CheckedLabel, settings: Settings) -> Json
         mass_factor=settings.mass_factor,
     )
     return scores.to_json()
+
+
+def _bright_share(image: AxialImage, labels: NDArray[np.uint8]) -> float | None:
+    painted = image.hu[(labels > 0) & (labels <= max(CALCIUM_LABELS.values()))]
+    return float((painted >= image.threshold_hu).mean()) if painted.size else None
 
 
 def _decoded(checked: CheckedLabel) -> NDArray[np.uint8]:

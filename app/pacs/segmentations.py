@@ -39,6 +39,18 @@ _OLDER: Final = "it is older than the current label of the image"
 _ZONES_S: Final = 14 * 3600.0
 """Farthest that clocks set to different time zones are apart; DICOM times often name no zone."""
 
+_LEAST_BRIGHT_SHARE: Final = 0.05
+"""Least share of the painted calcium that reaches the threshold.
+
+Some viewers write the slices in another order than they say (OHIF 3.10.0-beta.5 does): the
+calcium then lies on blood and fat. Nobody paints twenty times too much.
+"""
+
+_MISPLACED: Final = (
+    "hardly any of its calcium reaches the threshold: its slices are in another order than it "
+    "says, or it was drawn on another series"
+)
+
 _FILE_NAME: Final = "segmentation.dcm"
 
 
@@ -111,6 +123,8 @@ def take_segmentation(
             return _refuse(database, segmentation, image, str(error), origin=origin, now=now)
         prediction = inference.find_prediction(session, image.id)
     scores = label_scores.score_label(settings, files, image, checked, prediction)
+    if scores.bright_share is not None and scores.bright_share < _LEAST_BRIGHT_SHARE:
+        return _refuse(database, segmentation, image, _MISPLACED, origin=origin, now=now)
     with database.writing() as session:
         # Another thread or process may have taken it meanwhile.
         known = _known(session, segmentation.sop_uid)

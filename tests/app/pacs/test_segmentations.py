@@ -107,6 +107,14 @@ def test_is_scored_like_any_label(deployment: Deployment, series: list[Path]) ->
     assert volume == pytest.approx(candidates * z * y * x)
 
 
+def test_calcium_on_dark_voxels_is_refused(deployment: Deployment, series: list[Path]) -> None:
+    dark = (make_volume().hu < 130).astype(np.uint8)
+    taken = take(deployment, foreign_segmentation(series, dark, ["RCA calcium"]))
+    assert taken.label is None
+    assert "reaches the threshold" in taken.problem
+    assert not all_labels(deployment)
+
+
 def test_is_taken_once(deployment: Deployment, series: list[Path]) -> None:
     content = foreign_segmentation(series, mask(), ["LM"])
     assert take(deployment, content).is_new

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from app import images
 from app.calcium.labels import LABELS
 from app.imaging.derivation import Derivation
+from app.imaging.reader import read_volume
 from app.imaging.segmentation import write_segmentation
 from app.pacs.retrieval import series_folder
 from app.settings import Settings
@@ -24,6 +25,8 @@ from server.main import create_app
 from tests.factories import write_dicom
 from tests.orthanc import OrthancServer, orthanc
 from tests.server.dicomweb.conftest import SERIES, STUDY, series_volume, write_pool
+
+BRIGHT_HU = 130
 
 ROOT = "/proxy/dicom/stow"
 
@@ -65,10 +68,12 @@ def deployment(tmp_path: Path, empty_database: Path) -> Iterator[Deployment]:
 
 
 def segmentation(studies: Path, folder: str = "series-1") -> bytes:
-    """Return a segmentation of two voxels of calcium in the LAD."""
-    labels = np.zeros((4, 6, 7), np.uint8)
-    labels[1, 2, 3:5] = LABELS["LAD"]
-    return write_segmentation(sorted((studies / folder).glob("*.dcm")), labels, _DERIVATION)
+    """Return a segmentation of a slice's bright voxels as calcium in the LAD."""
+    paths = sorted((studies / folder).glob("*.dcm"))
+    hu = read_volume(studies / folder).hu
+    labels = np.zeros(hu.shape, np.uint8)
+    labels[1][hu[1] >= BRIGHT_HU] = LABELS["LAD"]
+    return write_segmentation(paths, labels, _DERIVATION)
 
 
 def sop_uid(content: bytes) -> str:
