@@ -54,6 +54,20 @@ MIN_HU_SPAN: Final = 50
 Volumes scaled to 0..1, and empty ones, fall below; soft tissue beside fat spans 100 HU.
 """
 
+DARK_HU: Final = -30
+"""Fat, lung and air are darker than this; blood, muscle and bone are not."""
+
+MIN_DARK_SHARE: Final = 0.01
+"""Smallest part of the voxels of a CT that is dark.
+
+Measured: 50 to 82 % of a chest CT, a thorax phantom and two heart crops, 10 % of the middle half
+of the tighter crop; at most 0.005 % of each stored 1000 or 1024 too high, as unsigned values
+whose intercept was lost are, padding not counted.
+"""
+
+MIN_JUDGED_VOXELS: Final = 4096
+"""Fewest voxels whose share says something: 16 along each axis, of which no CT has so few."""
+
 _INT16: Final = np.iinfo(np.int16)
 
 
@@ -162,8 +176,8 @@ def to_hounsfield(values: NDArray[Any]) -> NDArray[np.int16]:
         The same array where it is int16 already, else a rounded copy.
 
     Raises:
-        ImagingError: If a value is not finite or beyond int16, or if the values span less
-            than ``MIN_HU_SPAN``.
+        ImagingError: If a value is not finite or beyond int16, if the values span less
+            than ``MIN_HU_SPAN``, or if hardly any of them is that of fat, lung or air.
     """
     low, high = float(values.min()), float(values.max())
     # NaN travels through min and max, so two comparisons see every voxel.
@@ -178,7 +192,18 @@ def to_hounsfield(values: NDArray[Any]) -> NDArray[np.int16]:
             f"expected Hounsfield units spanning at least {MIN_HU_SPAN}, "
             f"got values from {low:g} to {high:g}"
         )
-    if values.dtype == np.int16:
-        return values
     rounded = values if values.dtype.kind in "iu" else np.rint(values)
-    return rounded.astype(np.int16)
+    hu = rounded.astype(np.int16, copy=False)
+    _check_dark(hu)
+    return hu
+
+
+def _check_dark(hu: NDArray[np.int16]) -> None:
+    """Refuse values that are too high by a lost intercept: no fat, lung or air is left."""
+    # The lowest value may be padding, which is far below HU whatever the rest means.
+    dark = int(np.count_nonzero((hu < DARK_HU) & (hu > hu.min())))
+    if hu.size >= MIN_JUDGED_VOXELS and dark < MIN_DARK_SHARE * hu.size:
+        raise ImagingError(
+            f"expected Hounsfield units with fat, lung or air below {DARK_HU} HU, got "
+            f"{100 * dark / hu.size:.2g} % such voxels; was the rescale intercept lost?"
+        )

@@ -96,3 +96,43 @@ def test_an_image_spans_tissue(span: int, sound: bool) -> None:
     else:
         with pytest.raises(ImagingError, match="spanning at least 50"):
             to_hounsfield(values)
+
+
+def tissue_and_fat(dark: int, *, padded: int = 0) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """Make 10 000 voxels of 60 HU, some at -31 or -100 HU, some with the padding of a scanner."""
+    hu = np.full(10_000, 60, np.int16)
+    hu[:dark:2], hu[1:dark:2] = -31, -100
+    hu[dark : dark + padded] = -2048
+    return hu
+
+
+# Fat at two values, the lower of which counts as padding: 200 voxels are 100 that count.
+@pytest.mark.parametrize(("dark", "sound"), [(200, True), (198, False), (0, False)])
+def test_a_ct_holds_fat_lung_or_air(dark: int, sound: bool) -> None:
+    hu = tissue_and_fat(dark)
+    hu[-1] = 400
+    if sound:
+        assert to_hounsfield(hu) is hu
+    else:
+        with pytest.raises(ImagingError, match="was the rescale intercept lost"):
+            to_hounsfield(hu)
+
+
+@pytest.mark.parametrize(("dark", "sound"), [(100, True), (99, False)])
+def test_padding_is_neither_fat_nor_air(dark: int, sound: bool) -> None:
+    hu = tissue_and_fat(dark, padded=5000)
+    if sound:
+        assert to_hounsfield(hu) is hu
+    else:
+        with pytest.raises(ImagingError, match="was the rescale intercept lost"):
+            to_hounsfield(hu)
+
+
+@pytest.mark.parametrize(("count", "sound"), [(4095, True), (4096, False)])
+def test_a_few_voxels_need_no_fat(count: int, sound: bool) -> None:
+    hu = np.resize(np.array([40, 200], np.int16), count)
+    if sound:
+        assert to_hounsfield(hu) is hu
+    else:
+        with pytest.raises(ImagingError):
+            to_hounsfield(hu)

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK
 
 from app.errors import ImagingError
+from app.imaging.plausibility import to_hounsfield
 from app.imaging.reader import read_volume
 from app.imaging.scan import find_images
 from app.imaging.volume import Volume
@@ -51,6 +52,23 @@ def test_heart_crops_are_read(tmp_path: Path) -> None:
     assert volume.spacing_mm == (1.5, 1.5, 1.5)
     # Patient left and back grow with the index: x and y were stored against RAS.
     assert (np.diag(volume.grid.affine)[:3] == 1.5).all()
+
+
+@pytest.mark.parametrize("shift", [1000, 1024])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qrm-phantom",
+        "cptac-chest",
+        "heart-crops/aorta_ct_cropped.nii.gz",
+        "heart-crops/pulmonary_ct_cropped.nii.gz",
+    ],
+)
+def test_real_values_without_their_intercept_are_refused(name: str, shift: int) -> None:
+    hu = read_volume(real_data(name)).hu
+    assert to_hounsfield(hu) is hu
+    with pytest.raises(ImagingError, match="was the rescale intercept lost"):
+        to_hounsfield(hu + np.int16(shift))
 
 
 def test_the_scan_finds_all_real_images() -> None:

@@ -179,6 +179,17 @@ def test_voxels_that_are_no_hounsfield_units_are_refused(
 
 
 @pytest.mark.parametrize("name", ["x.nii", "x.nii.gz", "x.nrrd", "x.mha"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+def test_values_whose_intercept_was_lost_are_refused(
+    name: str, dtype: type[Any], tmp_path: Path
+) -> None:
+    made = make_volume(make_grid((8, 24, 24)))
+    stored = (made.hu.astype(np.int32) + 1024).astype(dtype)
+    with pytest.raises(ImagingError, match="was the rescale intercept lost"):
+        read_volume(write_itk(tmp_path / name, stored, made.grid))
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz", "x.nrrd", "x.mha"])
 def test_cut_off_files_are_refused(name: str, tmp_path: Path) -> None:
     write_itk(tmp_path / name, make_volume().hu, make_grid())
     whole = (tmp_path / name).read_bytes()
