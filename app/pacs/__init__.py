@@ -1,1 +1,1 @@
-"""Images of a DICOMweb server: registered, kept at hand, and labels that go back to it."""
+"""The pool and DICOMweb: images of a PACS, labels that go back to it, and the pool shown as one."""

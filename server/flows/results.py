@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app import images, inference, sessions
-from app.calcium_table import calcium_table
+from app.calcium.table import calcium_table
 from app.errors import InvalidInputError, JobFailedError
 from app.store.tables import JobRow, Json, PredictionRow
 from server.dependencies import Services

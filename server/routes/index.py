@@ -5,7 +5,8 @@ from importlib.metadata import version
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from app import dicomweb_view, images
+from app import images
+from app.pacs import pool_view
 from server.dependencies import ReadSession
 from server.endpoints import endpoints_by_tag
 from server.pages import render
@@ -21,7 +22,7 @@ def index(request: Request, session: ReadSession) -> str:
         version=version("caclabel"),
         description=request.app.description,
         counts=images.pool_counts(session),
-        viewable=dicomweb_view.viewable_count(session),
+        viewable=pool_view.viewable_count(session),
         address=str(request.base_url),
     )
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from app import dicomweb_view
+from app.pacs import pool_view
 from app.store.tables import Json
 from server.dependencies import ReadSession, SettingsDep
 from server.ohif import build
@@ -13,8 +13,8 @@ router = APIRouter(prefix="/ohif", tags=["viewer"])
 @router.get("/images.json")
 def list_images(session: ReadSession) -> Json:
     """Tell how many images OHIF can show, and which it cannot: those that are no DICOM."""
-    viewable = dicomweb_view.viewable_count(session)
-    return {"viewable": viewable, "not_viewable": list(dicomweb_view.not_viewable(session))}
+    viewable = pool_view.viewable_count(session)
+    return {"viewable": viewable, "not_viewable": list(pool_view.not_viewable(session))}
 
 
 @router.get("", response_class=Response)

@@ -99,9 +99,9 @@ def test_an_image_spans_tissue(span: int, sound: bool) -> None:
 
 
 def tissue_and_fat(dark: int, *, padded: int = 0) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Make 10 000 voxels of 60 HU, some at -31 or -100 HU, some with the padding of a scanner."""
+    """Make 10 000 voxels of 60 HU, some at -51 or -100 HU, some with the padding of a scanner."""
     hu = np.full(10_000, 60, np.int16)
-    hu[:dark:2], hu[1:dark:2] = -31, -100
+    hu[:dark:2], hu[1:dark:2] = -51, -100
     hu[dark : dark + padded] = -2048
     return hu
 

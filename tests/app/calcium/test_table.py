@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.calcium_table import calcium_table
+from app.calcium.table import calcium_table
 
 
 def test_distribution_is_of_the_totals_and_of_each_artery() -> None:
