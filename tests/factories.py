@@ -10,7 +10,7 @@ import pydicom
 import SimpleITK
 from numpy.typing import NDArray
 
-from app.imaging.dicom_writer import write_series
+from app.imaging.dicom.writer import write_series
 from app.imaging.volume import Grid, Identifiers, Volume
 
 SHAPE = (5, 6, 7)

@@ -4,7 +4,7 @@ from app import images
 from app.exchange.data_folder import DataFolder
 from app.exchange.exporting import stored_label
 from app.exchange.target import Target
-from app.imaging.segmentation import write_segmentation
+from app.imaging.dicom.segmentation import write_segmentation
 from app.intake.image_rows import row_finding
 from app.pacs.export_job import derivation_of
 from app.store.tables import ImageRow, LabelRow

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import ImagingError
-from app.imaging.dicom_header import (
+from app.imaging.dicom.header import (
     START_BYTES,
     InstanceHeader,
     SliceHeader,
     is_dicom,
     read_instance,
 )
-from app.imaging.dicom_series import order_slices, series_grid
-from app.imaging.dicom_volume import read_series
+from app.imaging.dicom.series import order_slices, series_grid
+from app.imaging.dicom.volume import read_series
 from app.imaging.volume import Volume
 from app.imaging.volume_file import ImageKind, check_volume_file, file_kind, read_volume_file
 

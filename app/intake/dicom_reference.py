@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app import audit
 from app.errors import ImagingError
-from app.imaging.dicom_header import SliceHeader, read_instance
+from app.imaging.dicom.header import SliceHeader, read_instance
 from app.imaging.volume import Grid
 from app.intake.image_rows import grid_of
 from app.intake.pool import is_available

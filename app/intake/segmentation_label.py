@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Final
 
 from app.errors import LabelError
-from app.imaging.derivation import ANATOMICAL_STRUCTURE, ARTERY_CODES, CALCIFICATION
+from app.imaging.dicom.derivation import ANATOMICAL_STRUCTURE, ARTERY_CODES, CALCIFICATION
+from app.imaging.dicom.segmentation_reader import SegmentInfo, read_segmentation
 from app.imaging.labelmap import LabelMap
-from app.imaging.segmentation_reader import SegmentInfo, read_segmentation
 from app.imaging.volume import Grid
 from app.intake.label_names import canonical_name, present_values
 

@@ -20,13 +20,13 @@ from app.arrays import LABEL_EXTENSION
 from app.background.work import Progress, Units, WorkContext
 from app.calcium.score import CalciumScores, calcium_scores
 from app.errors import CacLabelError, PacsDownError
-from app.imaging.derivation import Algorithm, Derivation
-from app.imaging.dicomweb import dicomweb_server
+from app.imaging.dicom.derivation import Algorithm, Derivation
+from app.imaging.dicom.dicomweb import dicomweb_server
+from app.imaging.dicom.report import write_report
+from app.imaging.dicom.segmentation import write_segmentation
 from app.imaging.geometry import match_label_to_grid
 from app.imaging.labelmap import read_label_map
 from app.imaging.orientation import to_axial
-from app.imaging.report import write_report
-from app.imaging.segmentation import write_segmentation
 from app.imaging.volume import Volume
 from app.intake.image_rows import row_finding
 from app.labels import find_label

@@ -16,7 +16,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import ImagingError, InvalidInputError, NotFoundError
-from app.imaging.dicom_json import DicomJson, read_header, text_of
+from app.imaging.dicom.json_model import DicomJson, read_header, text_of
 from app.intake.image_rows import row_finding
 from app.pacs.retrieval import SOURCE, series_folder
 from app.settings import Settings

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from app import model_versions
 from app.errors import ImagingError
-from app.imaging.dicomweb import RemoteSeries
+from app.imaging.dicom.dicomweb import RemoteSeries
 from app.imaging.volume import Volume
 from app.imaging.volume_hash import content_hash
 from app.intake.image_rows import CONVERTED_EXTENSION, Origin, image_row

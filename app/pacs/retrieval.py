@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import PacsDownError
-from app.imaging.dicomweb import DicomwebServer, dicomweb_server, public_url
-from app.imaging.dicomweb_answers import check_uid
+from app.imaging.dicom.dicomweb import DicomwebServer, dicomweb_server, public_url
+from app.imaging.dicom.dicomweb_answers import check_uid
 from app.settings import Settings
 from app.store.cache import keep_within, mark_used, remove
 from app.store.tables import ImageRow

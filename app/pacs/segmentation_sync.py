@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from app.background.work import WorkContext
 from app.errors import LabelError, NotFoundError, PacsRefusedError
-from app.imaging.dicomweb import DicomwebServer, RemoteInstance
+from app.imaging.dicom.dicomweb import DicomwebServer, RemoteInstance
 from app.intake.pool import is_available
 from app.pacs.retrieval import SOURCE
 from app.pacs.segmentations import take_segmentation, unknown_segmentations

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from app import inference, label_scores, labels
 from app.errors import LabelError, NotFoundError, PacsError
-from app.imaging.dicom_header import read_instance
-from app.imaging.segmentation_reader import MOMENT_FORMAT, Segmentation, read_segmentation
+from app.imaging.dicom.header import read_instance
+from app.imaging.dicom.segmentation_reader import MOMENT_FORMAT, Segmentation, read_segmentation
 from app.intake.image_rows import row_finding
 from app.intake.pool import FINAL_TAG
 from app.settings import Settings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.imaging.dicomweb import public_url
+from app.imaging.dicom.dicomweb import public_url
 from app.settings import Settings
 from app.store.tables import ExportRow, PacsRow
 

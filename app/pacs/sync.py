@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, update
 from app import jobs
 from app.background.work import Progress, Units, WorkContext
 from app.errors import ImagingError, PacsError, PacsRefusedError
-from app.imaging.dicomweb import DicomwebServer, RemoteSeries, dicomweb_server
+from app.imaging.dicom.dicomweb import DicomwebServer, RemoteSeries, dicomweb_server
 from app.imaging.scan import find_images, read_finding
 from app.imaging.volume import Volume
 from app.pacs import retrieval, status

@@ -11,7 +11,7 @@ import uvicorn
 
 from app import images
 from app.errors import ConflictError
-from app.imaging.dicomweb import dicomweb_server, public_url
+from app.imaging.dicom.dicomweb import dicomweb_server, public_url
 from app.settings import Settings
 from server import logs
 from server.command_settings import add_data_arguments, settings_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.calcium.labels import LABELS
 from app.calcium.phantom import phantom_patient
-from app.imaging.dicom_writer import write_series
+from app.imaging.dicom.writer import write_series
 from app.imaging.labelmap import write_label_map
 from app.imaging.volume_writer import write_volume
 

@@ -8,8 +8,8 @@ import requests
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from app.imaging.dicomweb import dicomweb_server
-from app.imaging.dicomweb_answers import error_of_answer
+from app.imaging.dicom.dicomweb import dicomweb_server
+from app.imaging.dicom.dicomweb_answers import error_of_answer
 from app.settings import Settings
 from server.dicomweb.paths import Resource
 from server.errors import error_answer

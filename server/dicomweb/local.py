@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import FileResponse, Response
 
 from app.errors import InvalidInputError, NotFoundError
-from app.imaging.dicom_json import DicomJson, read_frame, render_picture, tag_of
+from app.imaging.dicom.json_model import DicomJson, read_frame, render_picture, tag_of
 from app.pacs import pool_view as view
 from server.dependencies import Services
 from server.dicomweb.parts import parts_answer

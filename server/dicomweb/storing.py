@@ -8,8 +8,8 @@ from typing import Any, Final
 from fastapi.responses import JSONResponse, Response
 
 from app.errors import CacLabelError, ImagingError, PacsError
-from app.imaging.dicom_json import InstanceUids, identify
-from app.imaging.dicomweb import dicomweb_server
+from app.imaging.dicom.dicomweb import dicomweb_server
+from app.imaging.dicom.json_model import InstanceUids, identify
 from app.pacs.segmentations import take_segmentation
 from app.settings import Settings
 from server.dependencies import Services

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.calcium.labels import LABELS
-from app.imaging.dicom_writer import write_series
+from app.imaging.dicom.writer import write_series
 from app.imaging.labelmap import write_label_map
 from app.imaging.volume import Grid, Identifiers, Volume
 from app.prediction_keys import prediction_key

@@ -39,7 +39,7 @@ FILES: Final = (
 )
 """Left out: pathology, proxying and caching of DICOMweb, and models with a network of points."""
 
-PASSING: Final = 42
+PASSING: Final = 41
 """Tests that are run; a number that sinks means that some were not found any more."""
 
 NOT_MEANT_FOR_US: Final = {
@@ -52,6 +52,7 @@ NOT_MEANT_FOR_US: Final = {
         "two volumes in one session are refused: one of them would be predicted, silently"
     ),
     "test_logs.py::TestEndPointLogs::test_logs_gpu": "there may be no graphics card",
+    "test_ohif.py::TestEndPointLogs::test_ohif": "it expects no viewer; ours is served",
 }
 """Tests of another product, with the reason."""
 

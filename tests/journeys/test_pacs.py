@@ -10,7 +10,7 @@ from typing import Any
 import pydicom
 import pytest
 
-from app.imaging.dicom_writer import write_series
+from app.imaging.dicom.writer import write_series
 from app.imaging.reader import read_volume
 from app.imaging.volume import Identifiers
 from app.imaging.volume_hash import content_hash

@@ -17,7 +17,7 @@ from app.calcium.phantom.config import Phantom
 from app.calcium.phantom.series import phantom_patient
 from app.calcium.score import CalciumScores, calcium_scores
 from app.errors import ConflictError, InvalidInputError
-from app.imaging.dicom_writer import write_series
+from app.imaging.dicom.writer import write_series
 from app.imaging.labelmap import write_label_map
 from app.imaging.volume_writer import write_volume
 

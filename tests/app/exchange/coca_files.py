@@ -10,7 +10,7 @@ import numpy as np
 import openpyxl
 from numpy.typing import NDArray
 
-from app.imaging.dicom_header import quiet_pydicom
+from app.imaging.dicom.header import quiet_pydicom
 from app.imaging.volume import Identifiers, Volume
 from tests.factories import edit_dicom, make_grid, write_dicom
 

@@ -20,9 +20,9 @@ from app.exchange.export_scores import ScoresExporter
 from app.exchange.export_segmentations import SegmentationExporter
 from app.exchange.exporting import Exported, Exporter, every_version, export_labels, stored_label
 from app.exchange.target import Target
+from app.imaging.dicom.segmentation_reader import read_segmentation
 from app.imaging.geometry import same_grid
 from app.imaging.labelmap import read_label_map
-from app.imaging.segmentation_reader import read_segmentation
 from app.imaging.volume_file import read_volume_file
 from app.imaging.volume_writer import write_volume
 from app.intake.pool import FINAL_TAG, current_labels

@@ -13,8 +13,8 @@ from pydicom.pixels.utils import pack_bits
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from app.imaging.derivation import Derivation
-from app.imaging.segmentation_reader import read_segmentation
+from app.imaging.dicom.derivation import Derivation
+from app.imaging.dicom.segmentation_reader import read_segmentation
 from app.imaging.volume import Grid
 from app.intake.label_names import numbering, renumber
 

@@ -11,7 +11,7 @@ import SimpleITK
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from app.errors import ImagingError
-from app.imaging.dicom_writer import write_series
+from app.imaging.dicom.writer import write_series
 from app.imaging.reader import read_volume
 from app.imaging.volume import Identifiers, Volume
 from tests.factories import edit_dicom, make_grid, make_volume, write_dicom

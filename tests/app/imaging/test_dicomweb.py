@@ -9,7 +9,7 @@ import pytest
 from pydicom.uid import UID
 
 from app.errors import PacsDownError, PacsError, PacsRefusedError, SettingsError
-from app.imaging.dicomweb import DicomwebServer, dicomweb_server, public_url
+from app.imaging.dicom.dicomweb import DicomwebServer, dicomweb_server, public_url
 from app.settings import Settings
 from tests.dicomweb_stub import Answer, Query, stub
 from tests.factories import make_volume, write_dicom

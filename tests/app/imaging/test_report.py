@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from app.calcium.score import CalciumScores, calcium_scores
 from app.errors import ImagingError
-from app.imaging.report import read_report, write_report
-from app.imaging.segmentation import write_segmentation
+from app.imaging.dicom.report import read_report, write_report
+from app.imaging.dicom.segmentation import write_segmentation
 from app.imaging.volume import Volume
 from tests.app.imaging.segmentations import DERIVATION
 from tests.app.imaging.validator import problems

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from app.errors import ImagingError, LabelError
-from app.imaging.dicom_writer import write_series
+from app.imaging.dicom.writer import write_series
 from app.imaging.geometry import same_grid
 from app.imaging.labelmap import read_label_map
 from app.imaging.orientation import to_axial

@@ -16,12 +16,12 @@ from pydicom.sr.coding import Code
 
 from app.calcium.labels import LABELS
 from app.errors import LabelError
-from app.imaging.derivation import ARTERY_CODES, Algorithm, Derivation
-from app.imaging.dicom_writer import write_series
+from app.imaging.dicom.derivation import ARTERY_CODES, Algorithm, Derivation
+from app.imaging.dicom.segmentation import write_segmentation
+from app.imaging.dicom.segmentation_reader import read_segmentation
+from app.imaging.dicom.writer import write_series
 from app.imaging.reader import read_volume
 from app.imaging.scan import find_images
-from app.imaging.segmentation import write_segmentation
-from app.imaging.segmentation_reader import read_segmentation
 from app.imaging.volume import Grid
 from tests.app.imaging.segmentations import (
     DERIVATION,

@@ -14,9 +14,9 @@ from pydantic import HttpUrl
 from app import jobs, labels
 from app.calcium.score import calcium_scores
 from app.errors import ConflictError, NotFoundError
-from app.imaging.dicomweb import dicomweb_server
+from app.imaging.dicom.dicomweb import dicomweb_server
+from app.imaging.dicom.report import read_report
 from app.imaging.labelmap import read_label_map
-from app.imaging.report import read_report
 from app.pacs import export_job, exports
 from app.pacs.segmentations import take_segmentation, unknown_segmentations
 from tests.app.imaging.segmentations import canonical, foreign_segmentation

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from app import images, labels
 from app.errors import LabelError
-from app.imaging.derivation import ANATOMICAL_STRUCTURE, ARTERY_CODES
+from app.imaging.dicom.derivation import ANATOMICAL_STRUCTURE, ARTERY_CODES
 from app.imaging.labelmap import read_label_map
 from app.pacs.segmentations import (
     Origin,

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from app import images, jobs
 from app.calcium.labels import LABELS
 from app.errors import ImagingError, PacsDownError
-from app.imaging.dicomweb import DicomwebServer, RemoteSeries
-from app.imaging.segmentation import write_segmentation
+from app.imaging.dicom.dicomweb import DicomwebServer, RemoteSeries
+from app.imaging.dicom.segmentation import write_segmentation
 from app.imaging.volume_hash import content_hash
 from app.pacs import retrieval, status
 from app.pacs.status import PacsStatus

@@ -14,9 +14,9 @@ from fastapi.testclient import TestClient
 
 from app import images
 from app.calcium.labels import LABELS
-from app.imaging.derivation import Derivation
+from app.imaging.dicom.derivation import Derivation
+from app.imaging.dicom.segmentation import write_segmentation
 from app.imaging.reader import read_volume
-from app.imaging.segmentation import write_segmentation
 from app.pacs.retrieval import series_folder
 from app.settings import Settings
 from app.store.tables import ImageRow

@@ -15,7 +15,7 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 
 from app.errors import ImagingError, NotFoundError
-from app.imaging.dicom_header import quiet_pydicom
+from app.imaging.dicom.header import quiet_pydicom
 from app.imaging.parsing import PARSER_ERRORS
 
 DicomJson = dict[str, dict[str, Any]]

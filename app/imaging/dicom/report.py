@@ -15,7 +15,7 @@ from pydicom.sr.coding import Code
 from app.calcium.labels import ARTERIES
 from app.calcium.score import ArteryScore, CalciumScores
 from app.errors import ImagingError
-from app.imaging.derivation import (
+from app.imaging.dicom.derivation import (
     ARTERY_CODES,
     CALCIFICATION,
     CORONARY_ARTERY,
@@ -27,9 +27,9 @@ from app.imaging.derivation import (
     to_bytes,
     tolerating_sources,
 )
-from app.imaging.dicom_header import quiet_pydicom
+from app.imaging.dicom.header import quiet_pydicom
+from app.imaging.dicom.uids import derived_uid
 from app.imaging.parsing import PARSER_ERRORS
-from app.imaging.uids import derived_uid
 
 _SERIES_NUMBER: Final = 9002
 """Series number, the one after the segmentation's."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ImagingError
-from app.imaging.dicom_header import SliceHeader
+from app.imaging.dicom.header import SliceHeader
 from app.imaging.plausibility import check_grid
 from app.imaging.volume import Grid
 

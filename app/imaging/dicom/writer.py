@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
-from app.imaging.uids import derived_uid
+from app.imaging.dicom.uids import derived_uid
 from app.imaging.volume import Grid, Identifiers, Volume
 from app.imaging.volume_hash import content_hash
 

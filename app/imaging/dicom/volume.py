@@ -10,8 +10,8 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from app.errors import ImagingError
-from app.imaging.dicom_header import SliceHeader, quiet_pydicom, read_dataset
-from app.imaging.dicom_series import order_slices, series_grid, series_kvp
+from app.imaging.dicom.header import SliceHeader, quiet_pydicom, read_dataset
+from app.imaging.dicom.series import order_slices, series_grid, series_kvp
 from app.imaging.parsing import PARSER_ERRORS, simpleitk_name
 from app.imaging.plausibility import to_hounsfield
 from app.imaging.volume import Volume

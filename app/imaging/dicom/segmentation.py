@@ -13,7 +13,7 @@ from pydicom.sr.coding import Code
 
 from app.calcium.labels import LABELS
 from app.errors import ImagingError, LabelError
-from app.imaging.derivation import (
+from app.imaging.dicom.derivation import (
     ABNORMAL_STRUCTURE,
     ANATOMICAL_STRUCTURE,
     ARTERY_CODES,
@@ -25,7 +25,7 @@ from app.imaging.derivation import (
     to_bytes,
     tolerating_sources,
 )
-from app.imaging.dicom_header import quiet_pydicom
+from app.imaging.dicom.header import quiet_pydicom
 from app.imaging.parsing import PARSER_ERRORS
 
 _SERIES_NUMBER: Final = 9001

@@ -20,7 +20,7 @@ from dicomweb_client import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
 
 from app.errors import PacsDownError, PacsRefusedError, SettingsError
-from app.imaging.dicomweb_answers import (
+from app.imaging.dicom.dicomweb_answers import (
     answering,
     check_uid,
     is_uid,

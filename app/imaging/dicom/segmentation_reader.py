@@ -17,8 +17,8 @@ from pydicom.sr.coding import Code
 from pydicom.uid import SegmentationStorage
 
 from app.errors import ImagingError, LabelError
-from app.imaging.derivation import coded
-from app.imaging.dicom_header import quiet_pydicom
+from app.imaging.dicom.derivation import coded
+from app.imaging.dicom.header import quiet_pydicom
 from app.imaging.geometry import match_label_to_grid
 from app.imaging.labelmap import LabelMap, Segment
 from app.imaging.parsing import PARSER_ERRORS

@@ -16,10 +16,10 @@ import pydicom
 from pydicom.sr.coding import Code
 
 from app.errors import ImagingError
-from app.imaging.dicom_header import SliceHeader, quiet_pydicom, read_instance
-from app.imaging.dicom_series import order_slices
+from app.imaging.dicom.header import SliceHeader, quiet_pydicom, read_instance
+from app.imaging.dicom.series import order_slices
+from app.imaging.dicom.uids import derived_uid
 from app.imaging.parsing import PARSER_ERRORS
-from app.imaging.uids import derived_uid
 
 ARTERY_CODES: Final[dict[str, Code]] = {
     "LM": Code("3227004", "SCT", "Left main coronary artery"),

@@ -1,0 +1,1 @@
+"""DICOM objects and servers: CT series, segmentations, reports, DICOMweb."""
