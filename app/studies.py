@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -102,7 +103,7 @@ def _stillness(context: WorkContext) -> Stillness:
 def folder_signature(folder: Path) -> str:
     """Return a hash over the name, size and time of every file; opens none of them."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_files_below(folder)):
         try:
             facts = path.stat()
         except OSError:
@@ -111,3 +112,15 @@ def folder_signature(folder: Path) -> str:
         entry = f"{path.relative_to(folder)}|{facts.st_size}|{facts.st_mtime_ns}\n"
         digest.update(os.fsencode(entry))
     return digest.hexdigest()
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder and behind links to folders, each folder once."""
+    seen: set[tuple[int, int]] = set()
+    for here, subfolders, names in os.walk(folder, followlinks=True):
+        facts = Path(here).stat()
+        if (facts.st_dev, facts.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        yield from (Path(here, name) for name in names)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -73,6 +74,19 @@ def test_a_scan_that_finds_nothing_new_asks_for_no_scores(context: WorkContext) 
     before = scored(context)
     scan(context)
     assert scored(context) == before
+
+
+def test_a_look_sees_what_changes_behind_a_link(context: WorkContext, tmp_path: Path) -> None:
+    folder = context.settings.studies_folder
+    assert folder is not None
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "linked").symlink_to(elsewhere)
+    # A link that leads back must not be followed for ever.
+    (elsewhere / "back").symlink_to(folder)
+    before = studies.folder_signature(folder)
+    (elsewhere / "new.nii.gz").touch()
+    assert studies.folder_signature(folder) != before
 
 
 def test_a_look_takes_any_file_name(context: WorkContext) -> None:

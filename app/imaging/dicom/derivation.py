@@ -16,7 +16,12 @@ import pydicom
 from pydicom.sr.coding import Code
 
 from app.errors import ImagingError
-from app.imaging.dicom.header import SliceHeader, quiet_pydicom, read_instance
+from app.imaging.dicom.header import (
+    SliceHeader,
+    quiet_pydicom,
+    read_dataset_file,
+    read_instance,
+)
 from app.imaging.dicom.series import order_slices
 from app.imaging.dicom.uids import derived_uid
 from app.imaging.parsing import PARSER_ERRORS
@@ -106,7 +111,7 @@ def read_sources(files: Sequence[Path]) -> list[pydicom.Dataset]:
     ordered = [header.path for header in order_slices(slices)]
     with quiet_pydicom():
         try:
-            return [pydicom.dcmread(path, stop_before_pixels=True) for path in ordered]
+            return [read_dataset_file(path, stop_before_pixels=True) for path in ordered]
         except PARSER_ERRORS as error:
             raise ImagingError("the DICOM header cannot be read") from error
 

@@ -162,6 +162,16 @@ def read_dataset(stream: BinaryIO, **options: Any) -> pydicom.FileDataset:
     return dataset
 
 
+def read_dataset_file(path: Path, **options: Any) -> pydicom.FileDataset:
+    """Read a DICOM file as ``read_dataset`` does.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+    with path.open("rb") as stream:
+        return read_dataset(stream, **options)
+
+
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Silence pydicom's remarks on values out of the standard; what matters is checked here."""

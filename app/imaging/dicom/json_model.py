@@ -15,7 +15,7 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 
 from app.errors import ImagingError, NotFoundError
-from app.imaging.dicom.header import quiet_pydicom
+from app.imaging.dicom.header import quiet_pydicom, read_dataset_file
 from app.imaging.parsing import PARSER_ERRORS
 
 DicomJson = dict[str, dict[str, Any]]
@@ -107,7 +107,7 @@ def read_header(path: Path, tags: Sequence[str] | None = None) -> DicomJson:
     wanted = None if tags is None else [int(tag, 16) for tag in tags]
     with quiet_pydicom():
         try:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
+            dataset = read_dataset_file(path, stop_before_pixels=True, specific_tags=wanted)
             syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
             _drop_bulk(dataset)
             header: DicomJson = dataset.to_json_dict(suppress_invalid_tags=True)
@@ -131,7 +131,7 @@ def read_frame(path: Path, number: int) -> Frame:
     """
     with quiet_pydicom():
         try:
-            dataset = pydicom.dcmread(path)
+            dataset = read_dataset_file(path)
             count = int(dataset.get("NumberOfFrames") or 1)
             if 1 <= number <= count:
                 return _frame(dataset, number - 1, count)

@@ -55,6 +55,16 @@ def content(files: list[Path], label: NDArray[np.uint8]) -> bytes:
     return write_segmentation(files, label, DERIVATION)
 
 
+def test_a_series_without_preambles_can_be_segmented(
+    tmp_path: Path, label: NDArray[np.uint8]
+) -> None:
+    files = write(tmp_path)
+    for path in files:
+        path.write_bytes(path.read_bytes()[132:])
+    content = write_segmentation(files, label, DERIVATION)
+    np.testing.assert_array_equal(canonical(content, GRID), label)
+
+
 def parsed(content: bytes) -> pydicom.Dataset:
     return pydicom.dcmread(BytesIO(content))
 
