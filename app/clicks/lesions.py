@@ -92,13 +92,18 @@ def lesions_at(image: AxialImage, clicks: Clicks, *, rule: str) -> list[ClickedL
         for click in clicks.background
         if (seed := snap(field_, _axial(click, image, order))) is not None
     ]
+    # A part of bone or of contrast-filled blood looks like any lesion, so none is answered
+    # before the annotator has said where the lesion ends.
+    is_bounded = bool(clicks.background) or clicks.roi is not None
     lesions: list[ClickedLesion] = []
     for click in clicks.foreground:
         seed = snap(field_, _axial(click, image, order))
         # An artery is clicked lesion by lesion, and every click comes again with the next one.
         known = None if background else _holding(lesions, seed)
         lesions.append(
-            replace(known, click=click) if known else _lesion(field_, click, seed, background)
+            replace(known, click=click)
+            if known
+            else _lesion(field_, click, seed, background, is_bounded=is_bounded)
         )
     return lesions
 
@@ -143,13 +148,20 @@ def _holding(lesions: Sequence[ClickedLesion], seed: Voxel | None) -> ClickedLes
 
 
 def _lesion(
-    field_: Field, click: Voxel, seed: Voxel | None, background: list[Voxel]
+    field_: Field,
+    click: Voxel,
+    seed: Voxel | None,
+    background: list[Voxel],
+    *,
+    is_bounded: bool,
 ) -> ClickedLesion:
     if seed is None:
         return ClickedLesion(
             click, note=_NOTHING.format(threshold=field_.threshold_hu, snap=SNAP_MM)
         )
     island = island_at(field_, seed, background)
+    if island.is_cut and not is_bounded:
+        island = replace(island, voxels=island.voxels[:, :0])
     note = _CUT.format(reach=REACH_MM) if island.is_cut else ""
     if island.voxels.shape[1] == 0:
         sizes = {"volume": LARGEST_MM3, "area": LARGEST_AREA_MM2}

@@ -2,6 +2,7 @@
 
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,20 @@ _MAX_ROWS: Final = 100_000
 """Most rows that are read; the table has 213."""
 
 
+_DAMAGES: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What a damaged file makes the reader raise; errors of XML are syntax errors."""
+
+
 def read_reference_scores(path: Path) -> dict[str, Json | None]:
     """Read the Agatston scores by key; None where a row holds no complete set of scores.
 
@@ -40,7 +55,7 @@ def read_reference_scores(path: Path) -> dict[str, Json | None]:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         rows = iter(list(book.worksheets[0].iter_rows(values_only=True, max_row=_MAX_ROWS)))
         book.close()
-    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except _DAMAGES as error:
         raise InvalidInputError(f"{path.name} cannot be read") from error
     return dict(_scores(rows, path.name))
 

@@ -1,3 +1,4 @@
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,6 +221,16 @@ class TestNonGated:
     def test_a_damaged_table_stops_the_import(self, part: Path, content: bytes) -> None:
         (part / "scores.xlsx").write_bytes(content)
         with pytest.raises(InvalidInputError, match=r"scores\.xlsx cannot be read"):
+            coca.find_cases(part)
+
+    @pytest.mark.parametrize("seed", range(30))
+    def test_a_flipped_bit_never_ends_the_program(self, part: Path, seed: int) -> None:
+        path = part / "scores.xlsx"
+        content = bytearray(path.read_bytes())
+        rng = np.random.default_rng(seed)
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        with suppress(InvalidInputError):
             coca.find_cases(part)
 
 
