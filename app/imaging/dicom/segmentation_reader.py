@@ -147,7 +147,7 @@ def _read(dataset: pydicom.Dataset) -> Segmentation:
     numbers = {segment.number for segment in segments}
     if len(numbers) < len(segments) or len(segments) > _MAX_SEGMENTS or min(numbers) < 0:
         raise LabelError(f"expected at most {_MAX_SEGMENTS} segments with a number of their own")
-    frames = tuple(_frames(dataset)) if "PixelData" in dataset else ()
+    frames = tuple(_frames(dataset))
     if any(frame.segment not in numbers | {0} for frame in frames):
         raise LabelError("a frame of the segmentation belongs to no segment of it")
     return Segmentation(
@@ -191,6 +191,11 @@ def _made_at(dataset: pydicom.Dataset) -> str:
 
 
 def _frames(dataset: pydicom.Dataset) -> Iterator[_Frame]:
+    if "PixelData" not in dataset:
+        # Pixels come last in a file: one that broke off on its way here has frames without any.
+        if dataset.get("NumberOfFrames") or "PerFrameFunctionalGroupsSequence" in dataset:
+            raise LabelError("the segmentation tells of frames but has no pixels: it is incomplete")
+        return
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
     own = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
     count = int(dataset.get("NumberOfFrames") or 1)

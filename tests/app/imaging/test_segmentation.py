@@ -262,6 +262,7 @@ class TestForeignSegmentations:
         def empty(dataset: pydicom.Dataset) -> None:
             del dataset.PixelData
             del dataset.PerFrameFunctionalGroupsSequence
+            del dataset.NumberOfFrames
 
         label = read_segmentation(edited(made, empty)).on_grid(GRID)
         assert [segment.name for segment in label.segments] == ["LM"]
@@ -321,6 +322,15 @@ def cut_pixels(dataset: pydicom.Dataset) -> None:
     dataset.PixelData = dataset.PixelData[:4]
 
 
+def lose_pixels(dataset: pydicom.Dataset) -> None:
+    del dataset.PixelData
+
+
+def lose_pixels_and_places(dataset: pydicom.Dataset) -> None:
+    del dataset.PixelData
+    del dataset.PerFrameFunctionalGroupsSequence
+
+
 def become_ct(dataset: pydicom.Dataset) -> None:
     dataset.SOPClassUID = pydicom.uid.CTImageStorage
 
@@ -341,6 +351,8 @@ def become_ct(dataset: pydicom.Dataset) -> None:
         (spoil_position, "makes no sense"),
         (name_no_segment, "belongs to no segment"),
         (cut_pixels, "cannot be decoded"),
+        (lose_pixels, "is incomplete"),
+        (lose_pixels_and_places, "is incomplete"),
         (become_ct, "another kind of DICOM object"),
     ],
 )
@@ -365,6 +377,13 @@ def test_slices_that_are_a_little_uneven_are_found(tmp_path: Path) -> None:
 def test_garbage_is_refused(garbage: bytes) -> None:
     with pytest.raises(LabelError):
         read_segmentation(garbage)
+
+
+def test_a_file_that_broke_off_is_never_an_empty_label(content: bytes) -> None:
+    # Steps of a prime number, so that the ends fall on elements and between them.
+    for length in range(97, len(content), 97):
+        with pytest.raises(LabelError):
+            canonical(content[:length], GRID)
 
 
 def test_no_damage_escapes_as_another_error(content: bytes) -> None:
