@@ -39,10 +39,12 @@ _DAMAGES: Final = (
     TypeError,
     AttributeError,
     SyntaxError,
+    RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What a damaged file makes the reader raise; errors of XML are syntax errors."""
+"""What a damaged file makes the reader raise; errors of XML are syntax errors, unknown
+compression and encryption runtime errors."""
 
 
 def read_reference_scores(path: Path) -> dict[str, Json | None]:
