@@ -87,7 +87,8 @@ def _used_at(path: Path) -> float:
 def _size(path: Path) -> int:
     try:
         if path.is_dir():
-            return sum(entry.stat().st_size for entry in os.scandir(path))
+            with os.scandir(path) as entries:
+                return sum(entry.stat().st_size for entry in entries)
         return path.stat().st_size
     except FileNotFoundError:
         return 0
