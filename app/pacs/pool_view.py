@@ -1,7 +1,8 @@
 """The registered DICOM series as studies, series and instances, as QIDO-RS and WADO-RS know them.
 
-Only series of the pool are shown. Headers are kept in memory under the signature of their
-series, a bounded number of them; functions may be called from any thread.
+Only series of the pool are shown. Headers are kept in memory, a bounded number of them, each
+under the state of its file: a series that was retrieved again is read again. Functions may be
+called from any thread.
 """
 
 import re
@@ -18,11 +19,14 @@ from sqlalchemy.orm import Session
 from app.errors import ImagingError, InvalidInputError, NotFoundError
 from app.imaging.dicom.json_model import DicomJson, read_header, text_of
 from app.intake.image_rows import row_finding
-from app.pacs.retrieval import SOURCE, series_folder
+from app.pacs.retrieval import SOURCE, cached_files
 from app.settings import Settings
 from app.store.tables import ImageRow
 
 _Found = TypeVar("_Found")
+
+_State = tuple[int, int, int]
+"""Inode, time and size of a file."""
 
 STUDY_UID: Final = "0020000D"
 SERIES_UID: Final = "0020000E"
@@ -163,7 +167,7 @@ def instance_files(
         path
         for row in rows
         for path in _files(settings, row)
-        if instance_uid is None or instance_uid == _instance_uid(path, row.signature)
+        if instance_uid is None or instance_uid == _instance_uid(path, _state(path))
     ]
     if not files:
         raise NotFoundError("the pool has no such DICOM study, series or instance")
@@ -206,7 +210,7 @@ def _files(settings: Settings, row: ImageRow) -> tuple[Path, ...]:
     if row.source != SOURCE:
         return row_finding(settings, row).files
     # Never retrieved for this: what a PACS has, viewers get from it while it is up.
-    files = tuple(sorted(series_folder(settings, row.series_uid).glob("*.dcm")))
+    files = cached_files(settings, row.series_uid)
     if not files:
         raise NotFoundError(f"image {row.id} is not in the cache")
     return files
@@ -216,7 +220,8 @@ def _headers(
     session: Session, settings: Settings, study_uid: str, series_uid: str | None
 ) -> Iterable[DicomJson]:
     for row in session.scalars(_rows(study_uid, series_uid).order_by(*_NEWEST_FIRST)):
-        yield from _read_headers(_files(settings, row), row.signature)
+        files = _files(settings, row)
+        yield from _read_headers(files, tuple(map(_state, files)))
 
 
 def _row_facts(rows: Sequence[ImageRow]) -> DicomJson:
@@ -248,24 +253,34 @@ def _series(settings: Settings, row: ImageRow) -> DicomJson:
 def _summary(settings: Settings, row: ImageRow) -> DicomJson:
     """Return the summary of a series; what the database knows while its files are away."""
     try:
-        return _read_summary(_files(settings, row)[0], row.signature)
+        first = _files(settings, row)[0]
+        return _read_summary(first, _state(first))
     except (ImagingError, NotFoundError):
         series = {SERIES_UID: _element("UI", row.series_uid), "00080060": _element("CS", "CT")}
         return {**_row_facts([row]), **series}
 
 
+def _state(path: Path) -> _State:
+    """Return what is different when a file was written anew."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise NotFoundError("a file of the series has just been replaced; ask again") from None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 @lru_cache(maxsize=_SUMMARIES)
-def _read_summary(path: Path, _signature: str) -> DicomJson:
+def _read_summary(path: Path, _written: _State) -> DicomJson:
     return read_header(path, (*_STUDY_TAGS, *_SERIES_TAGS))
 
 
 @lru_cache(maxsize=_SERIES)
-def _read_headers(files: tuple[Path, ...], _signature: str) -> tuple[DicomJson, ...]:
+def _read_headers(files: tuple[Path, ...], _states: tuple[_State, ...]) -> tuple[DicomJson, ...]:
     return tuple(read_header(path) for path in files)
 
 
 @lru_cache(maxsize=_SUMMARIES * _SERIES)
-def _instance_uid(path: Path, _signature: str) -> str:
+def _instance_uid(path: Path, _written: _State) -> str:
     return text_of(read_header(path, (INSTANCE_UID,)), INSTANCE_UID)
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from app.errors import PacsDownError
+from app.errors import PacsDownError, PacsRefusedError
 from app.imaging.dicom.dicomweb import DicomwebServer, dicomweb_server, public_url
 from app.imaging.dicom.dicomweb_answers import check_uid
 from app.settings import Settings
@@ -47,12 +47,25 @@ def local_files(settings: Settings, row: ImageRow) -> tuple[Path, ...]:
     """
     study_uid, _, series_uid = row.path.partition("/")
     folder = series_folder(settings, series_uid)
-    if not mark_used(folder):
-        try:
-            fetch(settings, dicomweb_server(settings), study_uid, series_uid)
-        except PacsDownError as error:
-            raise PacsDownError(f"{error}, and image {row.id} is not in the cache") from None
-    return tuple(sorted(folder.glob("*.dcm")))
+    files = cached_files(settings, series_uid)
+    if files:
+        return files
+    with _one_at_a_time(settings, series_uid):
+        # Listed under the lock: nobody takes the series away between these lines.
+        if not mark_used(folder):
+            _bring(settings, study_uid, series_uid, f"image {row.id}")
+        files = _listed(folder)
+        if not files:
+            remove(folder)
+            raise PacsRefusedError(f"the DICOMweb server has no instances of image {row.id}")
+    keep_room(settings)
+    return files
+
+
+def cached_files(settings: Settings, series_uid: str) -> tuple[Path, ...]:
+    """Return the files of a series as far as the cache has it: all of them or none."""
+    folder = series_folder(settings, series_uid)
+    return _listed(folder) if mark_used(folder) else ()
 
 
 def fetch(
@@ -106,6 +119,24 @@ def keep_room(settings: Settings) -> int:
     """
     folders = [settings.cache / name for name in (SOURCE, "arrays", "images")]
     return keep_within(folders, int(settings.pacs_cache_gb * _BYTES_PER_GB), now=time.time())
+
+
+def _listed(folder: Path) -> tuple[Path, ...]:
+    """List a series; nothing when it was replaced meanwhile, as that empties the old folder."""
+    try:
+        before = folder.stat().st_ino
+        files = tuple(sorted(folder.glob("*.dcm")))
+        return files if folder.stat().st_ino == before else ()
+    except FileNotFoundError:
+        return ()
+
+
+def _bring(settings: Settings, study_uid: str, series_uid: str, name: str) -> None:
+    try:
+        target = series_folder(settings, series_uid)
+        _retrieve(dicomweb_server(settings), study_uid, series_uid, target)
+    except PacsDownError as error:
+        raise PacsDownError(f"{error}, and {name} is not in the cache") from None
 
 
 def _retrieve(server: DicomwebServer, study_uid: str, series_uid: str, target: Path) -> None:

@@ -202,7 +202,7 @@ class DicomwebServer:
         return [check_uid(value_of(item, "SOPInstanceUID")) for item in found]
 
     def retrieve(self, study_uid: str, series_uid: str, folder: Path) -> None:
-        """Write every instance of a series into a folder, one file each, named by numbers.
+        """Write every instance of a series into a folder, one file each, named by its UID.
 
         Args:
             study_uid: StudyInstanceUID.
@@ -211,11 +211,10 @@ class DicomwebServer:
         """
         missing = set(self.find_instances(study_uid, series_uid))
         count = len(missing)
-        for number, (sop_uid, content) in enumerate(
-            self._instances(study_uid, series_uid), start=1
-        ):
+        for sop_uid, content in self._instances(study_uid, series_uid):
             missing.discard(sop_uid)
-            (folder / f"{number:05d}.dcm").write_bytes(content)
+            # By a number, another retrieval could put another slice under the same name.
+            (folder / f"{check_uid(sop_uid)}.dcm").write_bytes(content)
         if missing:
             raise PacsDownError(
                 f"the DICOMweb server sent {count - len(missing)} of {count} instances of a series"

@@ -6,12 +6,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from app import arrays, images, jobs, samples
 from app.background.work import WorkContext
 from app.errors import PacsRefusedError
-from app.pacs import retrieval
+from app.imaging.dicom.dicomweb import DicomwebServer
+from app.pacs import pool_view, retrieval
 from app.pacs.prefetch import Lookahead, next_unready, prefetch
 from app.pacs.sync import sync
 from app.store import cache
@@ -41,6 +43,21 @@ def age(path: Path, seconds: float = _LONG_AGO_S) -> None:
 
 def open_image(site: PacsSite, uid: str) -> None:
     images.open_volume(site.context.settings, site.context.files, site.image(uid))
+
+
+class LocalServer(DicomwebServer):
+    """A server whose answers are here already: nothing slows a series' replacement down."""
+
+    def __init__(self, contents: list[bytes]) -> None:
+        """Keep what every series shall be."""
+        super().__init__("http://127.0.0.1:9")
+        self._contents = contents
+
+    def retrieve(self, study_uid: str, series_uid: str, folder: Path) -> None:
+        """Write the files."""
+        del study_uid, series_uid
+        for number, content in enumerate(self._contents):
+            (folder / f"{number}.dcm").write_bytes(content)
 
 
 class TestBound:
@@ -118,6 +135,63 @@ class TestCopies:
             thread.join()
         assert len(found) == 4
         assert len(set(found)) == 1
+
+    def test_are_named_by_their_instance(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        for path in retrieval.local_files(site.context.settings, site.image(uid)):
+            assert path.name == f"{pydicom.dcmread(path).SOPInstanceUID}.dcm"
+
+    def test_an_instance_is_never_found_in_another_retrievals_file(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        settings, row = site.context.settings, site.image(uid)
+        first, *_, last = retrieval.local_files(settings, row)
+        sop_uid = str(pydicom.dcmread(first).SOPInstanceUID)
+
+        def shown() -> str:
+            with site.context.database.reading() as session:
+                [path] = pool_view.instance_files(session, settings, row.study_uid, uid, sop_uid)
+            return str(pydicom.dcmread(path).SOPInstanceUID)
+
+        assert shown() == sop_uid
+        # As if the names had not been those of the instances: the same files, in another order.
+        contents = first.read_bytes(), last.read_bytes()
+        for path, content in zip((last, first), contents, strict=True):
+            path.unlink()
+            path.write_bytes(content)
+        assert shown() == sop_uid
+
+    def test_are_whole_while_a_sync_replaces_them(self, site: PacsSite, tmp_path: Path) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        settings, row = site.context.settings, site.image(uid)
+        files = retrieval.local_files(settings, row)
+        server = LocalServer([path.read_bytes() for path in files])
+        is_over = threading.Event()
+
+        def replace_often() -> None:
+            while not is_over.is_set():
+                retrieval.fetch(settings, server, row.study_uid, uid, anew=True)
+
+        thread = threading.Thread(target=replace_often)
+        thread.start()
+        try:
+            counts = {len(retrieval.local_files(settings, row)) for _ in range(1500)}
+        finally:
+            is_over.set()
+            thread.join()
+        assert counts == {len(files)}
+
+    def test_a_series_without_instances_is_refused(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        folder = retrieval.local_files(site.context.settings, site.image(uid))[0].parent
+        for path in folder.iterdir():
+            path.unlink()
+        with pytest.raises(PacsRefusedError, match="no instances"):
+            retrieval.local_files(site.context.settings, site.image(uid))
+        assert len(retrieval.local_files(site.context.settings, site.image(uid))) == 5
 
     def test_a_row_cannot_lead_out_of_the_cache(self, site: PacsSite) -> None:
         row = ImageRow(id="x", source="dicomweb", path="1.2/../../secret")
