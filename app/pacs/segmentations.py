@@ -4,6 +4,7 @@ A segmentation becomes a label once, by its SOPInstanceUID, however often it is 
 this server itself has exported is recognised and never comes back.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from app.errors import LabelError, NotFoundError, PacsError
 from app.imaging.dicom.header import read_instance
 from app.imaging.dicom.segmentation_reader import MOMENT_FORMAT, Segmentation, read_segmentation
 from app.intake.image_rows import row_finding
+from app.intake.label_check import CheckedLabel
 from app.intake.pool import FINAL_TAG
 from app.settings import Settings
 from app.store.database import Database
@@ -50,6 +52,8 @@ _MISPLACED: Final = (
     "hardly any of its calcium reaches the threshold: its slices are in another order than it "
     "says, or it was drawn on another series"
 )
+
+_OTHER_CONTENT: Final = "another segmentation with this SOPInstanceUID is a label already"
 
 _FILE_NAME: Final = "segmentation.dcm"
 
@@ -102,9 +106,9 @@ def take_segmentation(
     """
     segmentation = read_segmentation(content)
     with database.reading() as session:
-        known = _known(session, segmentation.sop_uid)
+        known = _known_label(session, segmentation.sop_uid, origin)
         if known is not None:
-            return known
+            return _repeated(session, known, segmentation, content, origin)
         image = _image_of(session, segmentation)
         if isinstance(image, str):
             return _refuse(database, segmentation, None, image, origin=origin, now=now)
@@ -112,13 +116,7 @@ def take_segmentation(
             return _refuse(database, segmentation, image, _OLDER, origin=origin, now=now)
         try:
             _check_frame_of_reference(settings, image, segmentation)
-            checked = labels.check_submission(
-                session,
-                image_id=image.id,
-                content=content,
-                file_name=_FILE_NAME,
-                params=_params(segmentation, origin),
-            )
+            checked = _check(session, image.id, segmentation, content, origin)
         except LabelError as error:
             return _refuse(database, segmentation, image, str(error), origin=origin, now=now)
         prediction = inference.find_prediction(session, image.id)
@@ -127,9 +125,9 @@ def take_segmentation(
         return _refuse(database, segmentation, image, _MISPLACED, origin=origin, now=now)
     with database.writing() as session:
         # Another thread or process may have taken it meanwhile.
-        known = _known(session, segmentation.sop_uid)
+        known = _known_label(session, segmentation.sop_uid, origin)
         if known is not None:
-            return known
+            return TakenSegmentation(segmentation.sop_uid, known.image_id, known)
         label = labels.keep_submission(
             session,
             files,
@@ -166,15 +164,51 @@ def unknown_segmentations(session: Session, sop_uids: Iterable[str]) -> list[str
     return [uid for uid in sop_uids if uid not in known]
 
 
-def _known(session: Session, sop_uid: str) -> TakenSegmentation | None:
-    """Find the label that a segmentation became, or that it is the export of."""
+def _known_label(session: Session, sop_uid: str, origin: Origin) -> LabelRow | None:
+    """Find the label that a segmentation became, or that it is the export of.
+
+    A deleted one counts for what is found in the DICOMweb server, which would bring it back,
+    and not for what somebody stores now.
+    """
     became = select(LabelRow).join(SegmentationRow, SegmentationRow.label_id == LabelRow.id)
     exported = select(LabelRow).join(ExportRow, ExportRow.label_id == LabelRow.id)
-    label = (
-        session.scalars(became.where(SegmentationRow.sop_uid == sop_uid)).first()
-        or session.scalars(exported.where(ExportRow.seg_uid == sop_uid)).first()
+    became = became.where(SegmentationRow.sop_uid == sop_uid)
+    exported = exported.where(ExportRow.seg_uid == sop_uid)
+    if origin == "stow":
+        became, exported = (one.where(LabelRow.deleted_at.is_(None)) for one in (became, exported))
+    return session.scalars(became).first() or session.scalars(exported).first()
+
+
+def _repeated(
+    session: Session, label: LabelRow, segmentation: Segmentation, content: bytes, origin: Origin
+) -> TakenSegmentation:
+    """Answer for a known UID: its label, or a refusal where the content is not the label's."""
+    known = TakenSegmentation(segmentation.sop_uid, label.image_id, label)
+    if _sha256(content) == label.submitted_sha256:
+        return known
+    # A server may write other bytes for the same instance, and our exports were no SEG here.
+    refused = TakenSegmentation(segmentation.sop_uid, label.image_id, None, _OTHER_CONTENT)
+    try:
+        checked = _check(session, label.image_id, segmentation, content, origin)
+    except LabelError:
+        return refused
+    return known if _sha256(checked.canonical) == label.sha256 else refused
+
+
+def _check(
+    session: Session, image_id: str, segmentation: Segmentation, content: bytes, origin: Origin
+) -> CheckedLabel:
+    return labels.check_submission(
+        session,
+        image_id=image_id,
+        content=content,
+        file_name=_FILE_NAME,
+        params=_params(segmentation, origin),
     )
-    return None if label is None else TakenSegmentation(sop_uid, label.image_id, label)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _image_of(session: Session, segmentation: Segmentation) -> ImageRow | str:

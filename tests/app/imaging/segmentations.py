@@ -58,6 +58,7 @@ def foreign_segmentation(
     kind: str = "BINARY",
     regions: Sequence[Code] = (),
     category: Code = codes.SCT.Tissue,
+    sop_instance_uid: str = "",
     **more: Any,
 ) -> bytes:
     """Write a segmentation as a program does that knows nothing of our labels.
@@ -69,6 +70,7 @@ def foreign_segmentation(
         kind: BINARY, FRACTIONAL or LABELMAP.
         regions: Anatomic region of each segment.
         category: Category of every segment.
+        sop_instance_uid: Its SOPInstanceUID; a new one when empty.
         more: Further arguments of highdicom.
     """
     described = [
@@ -89,7 +91,7 @@ def foreign_segmentation(
         segment_descriptions=described,
         series_instance_uid=highdicom.UID(),
         series_number=2,
-        sop_instance_uid=highdicom.UID(),
+        sop_instance_uid=sop_instance_uid or highdicom.UID(),
         instance_number=1,
         manufacturer="other",
         manufacturer_model_name="other",

@@ -1,6 +1,7 @@
 """Segmentations that others stored, as labels of a pool of DICOM series."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,62 @@ def test_is_taken_once(deployment: Deployment, series: list[Path]) -> None:
     assert again.label is not None
     assert not again.is_new
     assert len(all_labels(deployment)) == 1
+
+
+def test_another_content_under_a_known_uid_is_refused(
+    deployment: Deployment, series: list[Path]
+) -> None:
+    first = foreign_segmentation(series, mask(), ["LM"])
+    uid = pydicom.dcmread(BytesIO(first)).SOPInstanceUID
+    other = foreign_segmentation(series, mask(), ["RCA"], sop_instance_uid=uid)
+    label = take(deployment, first).label
+    taken = take(deployment, other)
+    assert taken.label is None
+    assert "another segmentation with this SOPInstanceUID" in taken.problem
+    # The first one stays known.
+    again = take(deployment, first).label
+    assert again is not None
+    assert label is not None
+    assert again.id == label.id
+    assert len(all_labels(deployment)) == 1
+
+
+def test_other_bytes_of_the_same_segmentation_are_known(
+    deployment: Deployment, series: list[Path]
+) -> None:
+    content = foreign_segmentation(series, mask(), ["LM"])
+    assert take(deployment, content).is_new
+
+    def coerce(dataset: pydicom.Dataset) -> None:
+        dataset.PatientComments = "moved to another archive"
+
+    again = take(deployment, edited(content, coerce))
+    assert (again.label is not None, again.is_new) == (True, False)
+
+
+class TestAfterDeletion:
+    def delete(self, deployment: Deployment, taken: TakenSegmentation) -> None:
+        assert taken.image_id is not None
+        with deployment.database.writing() as session:
+            labels.delete_label(session, taken.image_id, "final", actor="anna", now=15.0)
+
+    def test_what_somebody_stores_again_is_a_label_again(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        content = foreign_segmentation(series, mask(), ["LM"])
+        self.delete(deployment, take(deployment, content))
+        again = take(deployment, content, now=20.0)
+        assert again.is_new
+        assert [row.deleted_at for row in all_labels(deployment)] == [15.0, None]
+        assert not take(deployment, content, now=30.0).is_new
+
+    def test_the_dicomweb_server_does_not_bring_it_back(
+        self, deployment: Deployment, series: list[Path]
+    ) -> None:
+        content = foreign_segmentation(series, mask(), ["LM"])
+        self.delete(deployment, take(deployment, content, origin="pacs"))
+        assert not take(deployment, content, origin="pacs", now=20.0).is_new
+        assert len(all_labels(deployment)) == 1
 
 
 def test_an_empty_segmentation_is_a_patient_without_calcium(
