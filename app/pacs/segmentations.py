@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 from app import inference, label_scores, labels
 from app.errors import LabelError, NotFoundError, PacsError
 from app.imaging.dicom.header import read_instance
+from app.imaging.dicom.json_model import identify
 from app.imaging.dicom.segmentation_reader import MOMENT_FORMAT, Segmentation, read_segmentation
 from app.intake.image_rows import row_finding
 from app.intake.label_check import CheckedLabel
 from app.intake.pool import FINAL_TAG
+from app.intake.segmentation_label import SEGMENTATION_EXTENSION
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
@@ -28,8 +30,11 @@ from app.store.tables import ExportRow, ImageRow, Json, LabelRow, SegmentationRo
 
 logger = logging.getLogger(__name__)
 
-Origin = Literal["pacs", "stow"]
-"""Where a segmentation was found: in the DICOMweb server, or sent to us by a viewer."""
+Origin = Literal["pacs", "stow", "put"]
+"""Where a segmentation was found: in the DICOMweb server, or sent to us by a viewer.
+
+``put``: sent as a label file instead of as a DICOM instance.
+"""
 
 ANNOTATOR: Final = "dicom-seg"
 """Who made such a label, as far as it may be said: the file may hold a person's name."""
@@ -141,6 +146,16 @@ def take_segmentation(
         label_scores.keep(label, scores)
         _note(session, segmentation.sop_uid, origin, label_id=label.id, now=now)
     return TakenSegmentation(segmentation.sop_uid, image.id, label, is_new=True)
+
+
+def note_submitted(session: Session, label: LabelRow, content: bytes, *, now: float) -> None:
+    """Remember the UID of a final label that was sent as the file of a segmentation.
+
+    The same instance, stored again or found in the DICOMweb server, is no second label then.
+    """
+    if label.tag != FINAL_TAG or not label.submitted_name.endswith(SEGMENTATION_EXTENSION):
+        return
+    _note(session, identify(content).sop_instance, "put", label_id=label.id, now=now)
 
 
 def unknown_segmentations(session: Session, sop_uids: Iterable[str]) -> list[str]:

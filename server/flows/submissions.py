@@ -7,6 +7,7 @@ from fastapi import UploadFile
 from app import images, inference, label_scores, labels, model_versions, preannotations
 from app.intake import dicom_reference
 from app.label_scores import LabelScores, score_label
+from app.pacs.segmentations import note_submitted
 from app.store.tables import ImageRow
 from server.dependencies import Services
 from server.flows.uploads import bare_name, received
@@ -50,6 +51,7 @@ def submit(
             now=now,
         )
         label_scores.keep(row, scores)
+        note_submitted(session, row, content, now=now)
     return scores
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from app import images
 from app.calcium.labels import LABELS
@@ -19,7 +20,7 @@ from app.imaging.dicom.segmentation import write_segmentation
 from app.imaging.reader import read_volume
 from app.pacs.retrieval import series_folder
 from app.settings import Settings
-from app.store.tables import ImageRow
+from app.store.tables import ImageRow, LabelRow
 from server.dependencies import Services
 from server.main import create_app
 from tests.factories import write_dicom
@@ -52,6 +53,12 @@ class Deployment:
         """Return the labels of each image that has one."""
         objects = self.client.get("/datastore/?output=all").json()["objects"]
         return {image_id: entry["labels"] for image_id, entry in objects.items() if entry["labels"]}
+
+    def versions(self) -> list[int]:
+        """Return the versions of all labels."""
+        services: Services = self.client.app.state.services  # type: ignore[attr-defined]  # FastAPI
+        with services.database.reading() as session:
+            return list(session.scalars(select(LabelRow.version).order_by(LabelRow.id)))
 
 
 @pytest.fixture
@@ -105,6 +112,33 @@ def test_storing_again_makes_no_second_version(deployment: Deployment) -> None:
     assert [deployment.store(content).status_code for _ in range(2)] == [200, 200]
     listed = deployment.client.get("/datastore/?output=all").json()["objects"][SERIES[0]]
     assert set(listed["labels"]) == {"final"}
+
+
+def test_what_was_sent_as_a_label_file_is_known(deployment: Deployment) -> None:
+    content = segmentation(deployment.studies)
+    sent = deployment.client.put(
+        f"/datastore/label?image={SERIES[0]}",
+        files={"label": ("drawn.dcm", content)},
+        data={"params": "{}"},
+    )
+    assert sent.status_code == 200, sent.text
+    assert deployment.store(content).status_code == 200
+    assert deployment.versions() == [1]
+
+
+def test_a_segmentation_that_broke_off_is_refused(deployment: Deployment) -> None:
+    content = segmentation(deployment.studies)
+    broken = content[: content.index(b"\x20\x00\x13\x91")]  # before the first place of a frame
+    assert deployment.store(broken).status_code == 409
+    sent = deployment.client.put(
+        f"/datastore/label?image={SERIES[0]}",
+        files={"label": ("drawn.dcm", broken)},
+        data={"params": "{}"},
+    )
+    assert sent.status_code == 422
+    assert deployment.labels() == {}
+    assert deployment.store(content).status_code == 200
+    assert set(deployment.labels()) == {SERIES[0]}
 
 
 def test_one_bad_instance_does_not_lose_the_good_one(deployment: Deployment) -> None:
