@@ -19,7 +19,9 @@ from .augmentation import (
     METAL_HU,
     NO_AUGMENTATION,
     AugmentationConfig,
+    PlantedCalcium,
     disturb_attenuation,
+    draw_calcium,
     draw_grid,
     draw_metal,
 )
@@ -287,6 +289,11 @@ def _cut_patch(
         slab = slab + metal
         # Streaks that reach the threshold are known not to be calcium.
         has_label |= metal > _CLEAR_STREAK_HU
+    planted = None if rng is None else _draw_calcium(item, source, slab, augmentation, rng)
+    if planted is not None and rng is not None:
+        before, slab = slab[config.neighbours], planted.put_into(slab, rng)
+        is_planted = slab[config.neighbours] > before
+        has_label |= is_planted
     candidates = slab[config.neighbours] >= case.threshold_hu
     targets, weights = {}, {}
     for task in config.tasks:
@@ -294,12 +301,30 @@ def _cut_patch(
         plane = np.zeros(size, np.uint8) if label is None else source.take(label[item.index])
         if task.is_restricted_to_candidates and metal is not None:
             plane = np.where(metal >= METAL_HU, 0, plane)
+        if task.is_restricted_to_candidates and planted is not None:
+            plane = np.where(is_planted & (plane == 0), np.uint8(planted.is_plaque), plane)
         targets[task.name] = np.minimum(plane, 1) if task.classes == 2 else plane
         # A voxel that noise lifted over the threshold has no label of its own.
         counts = candidates & has_label if task.is_restricted_to_candidates else np.ones(size, bool)
         weights[task.name] = counts & (label is not None)
     position = position_planes(item.index, source.corner, size, case.content)
     return _Patch(slab, position, candidates, targets, weights)
+
+
+def _draw_calcium(
+    item: Item,
+    source: _Source,
+    slab: NDArray[np.float32],
+    augmentation: AugmentationConfig,
+    rng: np.random.Generator,
+) -> PlantedCalcium | None:
+    """Draw calcium for a slice whose label tells regions and calcium."""
+    case = item.case
+    if case.region is None or case.lesion is None:
+        return None
+    region = source.take(case.region[item.index]) > 0
+    middle = slab[slab.shape[0] // 2]
+    return draw_calcium(region, middle, case.spacing_mm[1:], augmentation, rng)
 
 
 def _locate(

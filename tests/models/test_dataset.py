@@ -7,6 +7,7 @@ from models.augmentation import (
     NO_AUGMENTATION,
     AugmentationConfig,
     disturb_attenuation,
+    draw_calcium,
     draw_grid,
     draw_metal,
 )
@@ -209,6 +210,56 @@ def test_metal_and_its_streaks_are_known_not_to_be_calcium() -> None:
     is_metal = batch.inputs[0, 0] > 1.5
     assert bool(is_metal.any())
     assert not bool(batch.targets["lesion"][0][is_metal].any())
+
+
+def square_region() -> np.ndarray:
+    region = np.zeros((40, 40), np.bool_)
+    region[15:25, 15:25] = True
+    return region
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_plaques_are_planted_in_a_region_and_other_calcium_clear_of_it(seed: int) -> None:
+    tissue, region = np.zeros((40, 40), np.float32), square_region()
+    config = replace(NO_AUGMENTATION, plaque_chance=0.5, distractor_chance=0.5)
+    planted = draw_calcium(region, tissue, (1.0, 2.0), config, np.random.default_rng(seed))
+    assert planted is not None
+    places = np.argwhere(planted.hu > 0)
+    # Distance to the square in millimetres along the farther axis.
+    beyond = np.maximum(np.maximum(15 - places, places - 24), 0) * [1.0, 2.0]
+    if planted.is_plaque:
+        assert beyond.max() <= 1.6
+    else:
+        brightest = np.unravel_index(planted.hu.argmax(), planted.hu.shape)
+        assert not region[brightest]
+
+
+def test_calcium_is_never_planted_into_air() -> None:
+    air = np.full((40, 40), -1000.0, np.float32)
+    config = replace(NO_AUGMENTATION, distractor_chance=1.0)
+    assert draw_calcium(square_region(), air, (1.0, 1.0), config, np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize(("chance", "expected"), [("plaque_chance", 1), ("distractor_chance", 0)])
+def test_planted_calcium_has_its_label(chance: str, expected: int) -> None:
+    case = four_kinds()
+    bare = make_batch([Item(case, 2)], (32, 32), tiny_network())
+    config = replace(NO_AUGMENTATION, **{chance: 1.0})
+    rng = np.random.default_rng(3)
+    batch = make_batch([Item(case, 2)], (32, 32), tiny_network(), config, rng)
+    is_new = (batch.weights["lesion"] > 0) & (bare.weights["lesion"] == 0)
+    assert is_new.any()
+    assert (batch.targets["lesion"][is_new] == expected).all()
+
+
+def test_no_calcium_is_planted_where_regions_are_not_known() -> None:
+    case = planted_case(0, with_region=False)
+    config = replace(NO_AUGMENTATION, plaque_chance=0.5, distractor_chance=0.5)
+    planted, bare = (
+        make_batch([Item(case, 2)], SIZE, tiny_network(), changes, np.random.default_rng(0))
+        for changes in (config, NO_AUGMENTATION)
+    )
+    np.testing.assert_array_equal(planted.inputs, bare.inputs)
 
 
 def test_position_by_hand() -> None:
