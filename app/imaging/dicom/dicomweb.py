@@ -6,6 +6,7 @@ address, and a series counts as retrieved only when every instance that it lists
 Concurrency: an object belongs to one thread; making one costs nothing.
 """
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from app.imaging.dicom.dicomweb_answers import (
     problem_of_store,
     value_of,
 )
+from app.imaging.dicom.json_model import identify
 from app.settings import Settings
 
 _PAGE: Final = 200
@@ -35,8 +37,8 @@ _PAGE: Final = 200
 _RETRIEVE_CHUNK_BYTES: Final = 1_000_000
 """Bytes of an answer that are read at once."""
 
-_STORE_CHUNK_BYTES: Final = 1 << 40
-"""Requests below this are sent in one piece: few servers take a store request in chunks."""
+_BOUNDARY_BYTES: Final = 16
+"""Random bytes of a boundary: no file holds it by chance."""
 
 _AS_STORED: Final = (("application/dicom", "*"),)
 """Instances as the server keeps them: no loss, and nothing for it to convert."""
@@ -252,26 +254,28 @@ class DicomwebServer:
             )
 
     def store(self, instances: Sequence[bytes]) -> None:
-        """Store DICOM files; storing one again changes nothing.
+        """Store DICOM files, byte by byte as they are; storing one again changes nothing.
 
         Raises:
+            ImagingError: If one of them is damaged; nothing was sent.
             PacsDownError: If the server cannot be reached or fails; retry.
             PacsRefusedError: If it did not store every one of them, whatever its status was.
         """
-        datasets = [pydicom.dcmread(BytesIO(content)) for content in instances]
-        answers: list[requests.Response] = []
-
-        def keep(answer: requests.Response, **_: object) -> requests.Response:
-            answers.append(answer)
-            answer.content  # noqa: B018 - reads it to its end, so that the connection is freed
-            # The client parses the body only for some types, and XML without care.
-            bare = requests.Response()
-            bare.status_code, bare.raw = answer.status_code, BytesIO(b"")
-            return bare
-
-        with answering(), self._client(_STORE_CHUNK_BYTES, keep) as client:
-            client.store_instances(datasets)
-            problem = problem_of_store(answers[-1], [str(one.SOPInstanceUID) for one in datasets])
+        sop_uids = [identify(content).sop_instance for content in instances]
+        boundary = secrets.token_hex(_BOUNDARY_BYTES)
+        kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        with answering():
+            answer = requests.post(
+                f"{self.url}/studies",
+                data=_body(instances, boundary),
+                headers={"Accept": "application/dicom+json", "Content-Type": kind},
+                auth=self._credentials,
+                timeout=self._timeout_s,
+                # Followed, a redirect would turn into a search, which always succeeds.
+                allow_redirects=False,
+            )
+            answer.raise_for_status()
+            problem = problem_of_store(answer, sop_uids)
         if problem:
             raise PacsRefusedError(problem)
 
@@ -315,20 +319,14 @@ class DicomwebServer:
                 offset += len(items)
 
     @contextmanager
-    def _client(
-        self,
-        chunk_bytes: int = _RETRIEVE_CHUNK_BYTES,
-        on_answer: Callable[..., requests.Response] | None = None,
-    ) -> Iterator[DICOMwebClient]:
+    def _client(self) -> Iterator[DICOMwebClient]:
         with requests.Session() as session:
             session.auth = self._credentials
             session.headers["Accept"] = "application/dicom+json"
-            if on_answer is not None:
-                session.hooks["response"].append(on_answer)
             client = DICOMwebClient(
                 self.url,
                 session,
-                chunk_size=chunk_bytes,
+                chunk_size=_RETRIEVE_CHUNK_BYTES,
                 timeout=self._timeout_s,
                 permissive_uid=True,
             )
@@ -362,6 +360,13 @@ def public_url(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host).geturl().rstrip("/")
+
+
+def _body(instances: Sequence[bytes], boundary: str) -> bytes:
+    """Return the body of a store request, in one piece: few servers take one in chunks."""
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    parts = [part for content in instances for part in (head, content, b"\r\n")]
+    return b"".join((*parts, f"--{boundary}--\r\n".encode()))
 
 
 def _file_of(instance: pydicom.Dataset) -> bytes:

@@ -16,6 +16,7 @@ from pydicom.encaps import get_frame
 
 from app.errors import ImagingError, NotFoundError
 from app.imaging.dicom.header import quiet_pydicom, read_dataset_file
+from app.imaging.dicom.wholeness import check_whole
 from app.imaging.parsing import PARSER_ERRORS
 
 DicomJson = dict[str, dict[str, Any]]
@@ -175,7 +176,7 @@ def identify(content: bytes) -> InstanceUids:
     """Read which instance a DICOM file is.
 
     Raises:
-        ImagingError: If the bytes are no DICOM instance.
+        ImagingError: If the bytes are no DICOM instance, or not all of one.
     """
     names = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
     with quiet_pydicom():
@@ -188,6 +189,7 @@ def identify(content: bytes) -> InstanceUids:
             raise ImagingError("a part of the upload is no DICOM instance") from None
     if not uids.sop_class or not uids.sop_instance:
         raise ImagingError("a part of the upload has no SOPClassUID or no SOPInstanceUID")
+    check_whole(content)
     return uids
 
 

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from pydicom.uid import UID
 
-from app.errors import PacsDownError, PacsError, PacsRefusedError, SettingsError
+from app.errors import ImagingError, PacsDownError, PacsError, PacsRefusedError, SettingsError
 from app.imaging.dicom.dicomweb import DicomwebServer, dicomweb_server, public_url
 from app.settings import Settings
 from tests.dicomweb_stub import Answer, Query, stub
@@ -78,6 +78,18 @@ class TestRealServer:
         server.store([path.read_bytes() for path in files])
         assert len(remote.find("Instance", SeriesInstanceUID=uids(files)[1])) == len(files)
         remote.delete_series(uids(files)[1])
+
+    def test_stores_the_very_bytes(
+        self, server: DicomwebServer, remote: OrthancServer, tmp_path: Path
+    ) -> None:
+        path = write_dicom(tmp_path, make_volume(seed=78))[0]
+        dataset = pydicom.dcmread(path)
+        # A writer that was told so would keep neither.
+        content = b"a preamble".ljust(128, b"!") + path.read_bytes()[128:]
+        server.store([content])
+        [name] = remote.find("Instance", SOPInstanceUID=str(dataset.SOPInstanceUID))
+        assert remote.request("GET", f"/instances/{name}/file").content == content
+        remote.delete_series(str(dataset.SeriesInstanceUID))
 
     def test_what_it_will_not_store_is_an_error(
         self, server: DicomwebServer, series: list[list[Path]], tmp_path: Path
@@ -241,6 +253,19 @@ class TestStoring:
 
     def test_a_server_without_room_may_have_some_later(self, series: list[list[Path]]) -> None:
         with stub(lambda _: Answer(status=503)) as running, pytest.raises(PacsDownError):
+            DicomwebServer(running.url).store([series[0][0].read_bytes()])
+
+    def test_half_a_slice_is_not_even_sent(self, series: list[list[Path]]) -> None:
+        content = series[0][0].read_bytes()
+        with stub(lambda _: Answer()) as running, pytest.raises(ImagingError, match="cut off"):
+            DicomwebServer(running.url).store([content[:-50]])
+        assert running.queries == []
+
+    def test_a_redirect_is_no_success(self, series: list[list[Path]]) -> None:
+        with (
+            stub(lambda _: Answer(status=302)) as running,
+            pytest.raises(PacsRefusedError, match="302"),
+        ):
             DicomwebServer(running.url).store([series[0][0].read_bytes()])
 
 
