@@ -142,7 +142,12 @@ def derivation_of(session: Session, label: LabelRow) -> Derivation:
     """Return how a label came about, so that every segmentation of it is the same instance."""
     # The time makes the seed different from that of any other deployment.
     seed = f"{label.id} {label.image_id} {label.version} {label.created_at!r} {label.sha256}"
-    return Derivation(seed, label.created_at, _algorithm(session, label))
+    return Derivation(
+        seed,
+        label.created_at,
+        _algorithm(session, label),
+        covers_calcium=label.covers_calcium,
+    )
 
 
 def _algorithm(session: Session, label: LabelRow) -> Algorithm | None:

@@ -71,11 +71,13 @@ class Derivation:
         seed: Equal seeds give equal UIDs; different labels need different ones.
         made_at: When the label was made, in seconds since the epoch.
         algorithm: What the person started from, None when drawn by hand alone.
+        covers_calcium: Whether the label speaks about calcium, also where it has none.
     """
 
     seed: str
     made_at: float
     algorithm: Algorithm | None = None
+    covers_calcium: bool = False
 
     def uid(self, *parts: str) -> str:
         """Return the UID of a part of what is made."""

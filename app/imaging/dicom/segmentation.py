@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from app.calcium.labels import LABELS
+from app.calcium.labels import CALCIUM_LABELS, LABELS
 from app.errors import ImagingError, LabelError
 from app.imaging.dicom.derivation import (
     ABNORMAL_STRUCTURE,
@@ -43,6 +43,9 @@ def write_segmentation(
     The segmentation refers to every instance of the series and holds the patient and study
     of the series, and nothing else about a person. Written twice it is the same file.
 
+    Regions of a label that covers calcium and has none come with a segment without frames for
+    each artery: without it a reader could not tell no calcium from nothing said about it.
+
     Args:
         series_files: Files of the series, in any order.
         label: Canonical values on the grid of the series, shape (Z, Y, X), slices in the
@@ -57,7 +60,7 @@ def write_segmentation(
             has another shape than the series.
         ImagingError: If the series cannot be read, or its headers contradict each other.
     """
-    values = _values(label)
+    values = _values(label, covers_calcium=derivation.covers_calcium)
     sources = read_sources(series_files)
     expected = (len(sources), int(sources[0].Rows), int(sources[0].Columns))
     if label.shape != expected:
@@ -72,8 +75,8 @@ def write_segmentation(
             raise ImagingError("the headers of the series allow no segmentation of it") from error
 
 
-def _values(label: NDArray[np.uint8]) -> dict[str, int]:
-    """Return the labels with voxels by name, in canonical order."""
+def _values(label: NDArray[np.uint8], *, covers_calcium: bool) -> dict[str, int]:
+    """Return the labels that get a segment by name, in canonical order."""
     present = set(np.flatnonzero(np.bincount(label.ravel())).tolist()) - {0}
     if not present:
         raise LabelError("expected a label with voxels, got an empty one")
@@ -81,6 +84,8 @@ def _values(label: NDArray[np.uint8]) -> dict[str, int]:
         raise LabelError(
             f"expected label values from 0 to {max(LABELS.values())}, got {max(present)}"
         )
+    if covers_calcium and present.isdisjoint(CALCIUM_LABELS.values()):
+        present |= set(CALCIUM_LABELS.values())
     return {name: value for name, value in LABELS.items() if value in present}
 
 

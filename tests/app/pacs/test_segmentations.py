@@ -14,7 +14,8 @@ from sqlalchemy import select
 
 from app import images, labels
 from app.errors import LabelError
-from app.imaging.dicom.derivation import ANATOMICAL_STRUCTURE, ARTERY_CODES
+from app.imaging.dicom.derivation import ANATOMICAL_STRUCTURE, ARTERY_CODES, Derivation
+from app.imaging.dicom.segmentation import write_segmentation
 from app.imaging.labelmap import read_label_map
 from app.pacs.segmentations import (
     Origin,
@@ -192,6 +193,17 @@ def test_an_empty_segmentation_is_a_patient_without_calcium(
     taken = take(deployment, edited(made, erase))
     assert not drawn_in(deployment, taken).any()
     assert all_labels(deployment)[0].covers_calcium
+
+
+@pytest.mark.parametrize("covers_calcium", [True, False])
+def test_regions_of_another_deployment_say_whether_calcium_was_looked_for(
+    deployment: Deployment, series: list[Path], covers_calcium: bool
+) -> None:
+    regions = mask() * 6
+    derivation = Derivation("elsewhere", 1.0, covers_calcium=covers_calcium)
+    taken = take(deployment, write_segmentation(series, regions, derivation))
+    np.testing.assert_array_equal(drawn_in(deployment, taken), regions)
+    assert all_labels(deployment)[0].covers_calcium == covers_calcium
 
 
 class TestNames:
