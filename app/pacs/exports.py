@@ -48,6 +48,16 @@ def request_export(
     )
 
 
+def withhold_export(session: Session, label: LabelRow) -> None:
+    """Keep a label here that came from the DICOMweb server: it is there already.
+
+    Two deployments on one server would store each other's labels without end otherwise.
+    """
+    row = session.get(ExportRow, label.id)
+    if row is not None:
+        session.delete(row)
+
+
 def list_exports(
     session: Session, *, status: str | None = None, limit: int
 ) -> Sequence[tuple[ExportRow, LabelRow]]:

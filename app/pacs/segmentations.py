@@ -23,6 +23,7 @@ from app.intake.image_rows import row_finding
 from app.intake.label_check import CheckedLabel
 from app.intake.pool import FINAL_TAG
 from app.intake.segmentation_label import SEGMENTATION_EXTENSION
+from app.pacs.exports import withhold_export
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
@@ -144,6 +145,8 @@ def take_segmentation(
             now=now,
         )
         label_scores.keep(label, scores)
+        if origin == "pacs":
+            withhold_export(session, label)
         _note(session, segmentation.sop_uid, origin, label_id=label.id, now=now)
     return TakenSegmentation(segmentation.sop_uid, image.id, label, is_new=True)
 

@@ -186,6 +186,34 @@ def test_our_own_segmentation_does_not_come_back(server: OrthancServer, site: Ex
     assert len(site.labels()) == 1
 
 
+def test_regions_without_calcium_say_that_there_is_none(
+    server: OrthancServer, site: ExportSite
+) -> None:
+    label = np.zeros(SHAPE, np.uint8)
+    label[1:3], label[3:] = 6, 8
+    site.submit(label)
+    site.export()
+    (segmentation,), (report,) = (stored(server, site, kind) for kind in ("SEG", "SR"))
+    names = [item.SegmentLabel for item in pydicom.dcmread(BytesIO(segmentation)).SegmentSequence]
+    assert names == ["LM", "LAD", "LCX", "RCA", "LAD_region", "RCA_region"]
+    np.testing.assert_array_equal(canonical(segmentation, site.volume.grid), label)
+    assert read_report(report).total.agatston == 0
+
+
+def test_what_came_from_the_server_is_not_stored_there_again(
+    server: OrthancServer, site: ExportSite
+) -> None:
+    made = foreign_segmentation(site.files, (calcified() == 2).astype(np.uint8), ["LAD calcium"])
+    context = site.context
+    taken = take_segmentation(
+        context.database, context.files, context.settings, made, origin="pacs", now=site.clock()
+    )
+    assert taken.is_new
+    site.export()
+    assert site.exports() == []
+    assert stored(server, site, "SEG") == []
+
+
 def test_a_segmentation_of_somebody_else_becomes_a_label_once(
     server: OrthancServer, site: ExportSite
 ) -> None:
