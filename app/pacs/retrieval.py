@@ -50,14 +50,19 @@ def local_files(settings: Settings, row: ImageRow) -> tuple[Path, ...]:
     files = cached_files(settings, series_uid)
     if files:
         return files
-    with _one_at_a_time(settings, series_uid):
-        # Listed under the lock: nobody takes the series away between these lines.
-        if not mark_used(folder):
-            _bring(settings, study_uid, series_uid, f"image {row.id}")
-        files = _listed(folder)
-        if not files:
-            remove(folder)
-            raise PacsRefusedError(f"the DICOMweb server has no instances of image {row.id}")
+    server = dicomweb_server(settings)
+    try:
+        # The place before the lock: who waits for somebody who waits for the server does so too.
+        with server.place(), _one_at_a_time(settings, series_uid):
+            if not mark_used(folder):
+                _retrieve(server, study_uid, series_uid, folder)
+            # Listed under the lock: nobody takes the series away meanwhile.
+            files = _listed(folder)
+            if not files:
+                remove(folder)
+                raise PacsRefusedError(f"the DICOMweb server has no instances of image {row.id}")
+    except PacsDownError as error:
+        raise PacsDownError(f"{error}, and image {row.id} is not in the cache") from None
     keep_room(settings)
     return files
 
@@ -129,14 +134,6 @@ def _listed(folder: Path) -> tuple[Path, ...]:
         return files if folder.stat().st_ino == before else ()
     except FileNotFoundError:
         return ()
-
-
-def _bring(settings: Settings, study_uid: str, series_uid: str, name: str) -> None:
-    try:
-        target = series_folder(settings, series_uid)
-        _retrieve(dicomweb_server(settings), study_uid, series_uid, target)
-    except PacsDownError as error:
-        raise PacsDownError(f"{error}, and {name} is not in the cache") from None
 
 
 def _retrieve(server: DicomwebServer, study_uid: str, series_uid: str, target: Path) -> None:

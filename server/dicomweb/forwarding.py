@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.imaging.dicom.dicomweb import dicomweb_server
-from app.imaging.dicom.dicomweb_answers import error_of_answer
+from app.imaging.dicom.dicomweb_answers import answering, error_of_answer
 from app.settings import Settings
 from server.dicomweb.paths import Resource
 from server.errors import error_answer
@@ -83,7 +83,7 @@ def _is_json(answer: requests.Response) -> bool:
 
 def _rewritten(answer: requests.Response) -> Response:
     content = bytearray()
-    with answer:
+    with answering(), answer:
         for chunk in answer.iter_content(_CHUNK_BYTES):
             content += chunk
             if len(content) > _LARGEST_JSON_BYTES:

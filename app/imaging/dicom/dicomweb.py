@@ -8,7 +8,7 @@ Concurrency: an object belongs to one thread; making one costs nothing.
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +21,7 @@ from dicomweb_client import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
 
 from app.errors import PacsDownError, PacsRefusedError, SettingsError
+from app.imaging.dicom.credentials import Credentials
 from app.imaging.dicom.dicomweb_answers import (
     answering,
     check_uid,
@@ -29,6 +30,7 @@ from app.imaging.dicom.dicomweb_answers import (
     value_of,
 )
 from app.imaging.dicom.json_model import identify
+from app.imaging.dicom.line import line_to
 from app.settings import Settings
 
 _PAGE: Final = 200
@@ -36,6 +38,9 @@ _PAGE: Final = 200
 
 _RETRIEVE_CHUNK_BYTES: Final = 1_000_000
 """Bytes of an answer that are read at once."""
+
+_CONNECT_S: Final = 5.0
+"""Longest wait for a connection: a server that is up accepts one at once."""
 
 _BOUNDARY_BYTES: Final = 16
 """Random bytes of a boundary: no file holds it by chance."""
@@ -45,10 +50,6 @@ _AS_STORED: Final = (("application/dicom", "*"),)
 
 _LEVELS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 """What names an instance."""
-
-_SPELLING: Final = (("+", "%20"), ("%2A", "*"), ("%3F", "?"))
-"""How a query is spelled so that servers understand it that decode little: Orthanc up to 1.10
-takes an encoded wildcard for the character itself, others a plus for a plus."""
 
 _SERIES_FIELDS: Final = ("Modality", "NumberOfSeriesRelatedInstances")
 """What has to be told of a series beside its UIDs."""
@@ -73,28 +74,6 @@ class RemoteSeries:
     series_uid: str
     modality: str
     instances: int | None
-
-
-@dataclass(frozen=True)
-class _Credentials(requests.auth.AuthBase):
-    """What every request is given last; a redirect to another host loses the credentials."""
-
-    user: str
-    password: str
-    token: str
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # The client names the host without its port, which virtual hosts may refuse.
-        request.headers.pop("Host", None)
-        address, mark, query = (request.url or "").partition("?")
-        for encoded, plain in _SPELLING:
-            query = query.replace(encoded, plain)
-        request.url = address + mark + query
-        if self.token:
-            request.headers["Authorization"] = f"Bearer {self.token}"
-        elif self.user:
-            requests.auth.HTTPBasicAuth(self.user.encode(), self.password.encode())(request)
-        return request
 
 
 @dataclass(frozen=True)
@@ -136,13 +115,18 @@ class DicomwebServer:
         """
         parts = urlsplit(url)
         self.url = public_url(url)
-        self._credentials = _Credentials(
+        self._credentials = Credentials(
             user or unquote(parts.username or ""),
             password or unquote(parts.password or ""),
             token,
         )
-        self._timeout_s = timeout_s
+        self._line = line_to(self.url)
+        self._timeouts_s = (min(timeout_s, _CONNECT_S), timeout_s)
         self._page_size = page_size
+
+    def place(self) -> AbstractContextManager[None]:
+        """Hold one of the few places of requests that wait for the server; see ``Line``."""
+        return self._line.place()
 
     def find_series(self, filters: Mapping[str, str]) -> list[RemoteSeries]:
         """Find all series that match, page by page.
@@ -211,12 +195,13 @@ class DicomwebServer:
             series_uid: SeriesInstanceUID.
             folder: Empty folder; holds part of the series when this raises.
         """
-        missing = set(self.find_instances(study_uid, series_uid))
-        count = len(missing)
-        for sop_uid, content in self._instances(study_uid, series_uid):
-            missing.discard(sop_uid)
-            # By a number, another retrieval could put another slice under the same name.
-            (folder / f"{check_uid(sop_uid)}.dcm").write_bytes(content)
+        with self.place():
+            missing = set(self.find_instances(study_uid, series_uid))
+            count = len(missing)
+            for sop_uid, content in self._instances(study_uid, series_uid):
+                missing.discard(sop_uid)
+                # By a number, another retrieval could put another slice under the same name.
+                (folder / f"{check_uid(sop_uid)}.dcm").write_bytes(content)
         if missing:
             raise PacsDownError(
                 f"the DICOMweb server sent {count - len(missing)} of {count} instances of a series"
@@ -224,7 +209,7 @@ class DicomwebServer:
 
     def retrieve_instance(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
         """Return one instance as a DICOM file."""
-        with answering(), self._client() as client:
+        with self._asking(), self._client() as client:
             instance = client.retrieve_instance(
                 check_uid(study_uid), check_uid(series_uid), check_uid(sop_uid), _AS_STORED
             )
@@ -243,12 +228,12 @@ class DicomwebServer:
         Returns:
             The answer, whatever its status; a redirect is not followed.
         """
-        with answering():
+        with self._asking():
             return requests.get(
                 f"{self.url}/{path}?{query}".rstrip("?"),
                 auth=self._credentials,
                 headers={"Accept-Encoding": "identity", **headers},
-                timeout=self._timeout_s,
+                timeout=self._timeouts_s,
                 stream=True,
                 allow_redirects=False,
             )
@@ -264,13 +249,13 @@ class DicomwebServer:
         sop_uids = [identify(content).sop_instance for content in instances]
         boundary = secrets.token_hex(_BOUNDARY_BYTES)
         kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
-        with answering():
+        with self._asking():
             answer = requests.post(
                 f"{self.url}/studies",
                 data=_body(instances, boundary),
                 headers={"Accept": "application/dicom+json", "Content-Type": kind},
                 auth=self._credentials,
-                timeout=self._timeout_s,
+                timeout=self._timeouts_s,
                 # Followed, a redirect would turn into a search, which always succeeds.
                 allow_redirects=False,
             )
@@ -282,12 +267,12 @@ class DicomwebServer:
     def _instances(self, study_uid: str, series_uid: str) -> Iterator[tuple[str, bytes]]:
         """Yield SOPInstanceUID and file of each instance of a series as it comes."""
         with self._client() as client:
-            with answering():
+            with self._asking():
                 instances = client.iter_series(
                     check_uid(study_uid), check_uid(series_uid), media_types=_AS_STORED
                 )
             while True:
-                with answering():
+                with self._asking():
                     instance = next(instances, None)
                     if instance is None:
                         return
@@ -310,13 +295,21 @@ class DicomwebServer:
         offset = 0
         with self._client() as client:
             while True:
-                with answering():
+                with self._asking():
                     items = page(client, offset)
                     fresh = {value_of(item, keyword): item for item in items}
                 if fresh.keys() <= found.keys():
                     return list(found.values())
                 found |= fresh
                 offset += len(items)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self.place():
+            asked_at = self._line.now()
+            with answering(lambda: self._line.note_silence(asked_at)):
+                yield
+            self._line.note_answer()
 
     @contextmanager
     def _client(self) -> Iterator[DICOMwebClient]:
@@ -327,7 +320,7 @@ class DicomwebServer:
                 self.url,
                 session,
                 chunk_size=_RETRIEVE_CHUNK_BYTES,
-                timeout=self._timeout_s,
+                timeout=self._timeouts_s,
                 permissive_uid=True,
             )
             # Whoever asks decides when to ask again; the pauses of the client take minutes.

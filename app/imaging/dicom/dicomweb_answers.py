@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
@@ -74,8 +74,12 @@ def value_of(item: _Dataset, keyword: str) -> str:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Turn whatever asking a server can raise into one of two errors."""
+def answering(on_silence: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Turn whatever asking a server can raise into one of two errors.
+
+    Args:
+        on_silence: Called when it does not answer in time.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -87,6 +91,7 @@ def answering() -> Iterator[None]:
     except requests.exceptions.SSLError:
         raise PacsDownError("the certificate of the DICOMweb server is not trusted") from None
     except requests.Timeout:
+        on_silence()
         raise PacsDownError("the DICOMweb server did not answer in time") from None
     except requests.RequestException:
         raise PacsDownError("the DICOMweb server cannot be reached") from None
