@@ -8,7 +8,6 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Literal
 
 from sqlalchemy import func, select
@@ -18,7 +17,7 @@ from app import inference, label_scores, labels
 from app.errors import LabelError, NotFoundError, PacsError
 from app.imaging.dicom.header import read_instance
 from app.imaging.dicom.json_model import identify
-from app.imaging.dicom.segmentation_reader import MOMENT_FORMAT, Segmentation, read_segmentation
+from app.imaging.dicom.segmentation_reader import Segmentation, read_segmentation
 from app.intake.image_rows import row_finding
 from app.intake.label_check import CheckedLabel
 from app.intake.pool import FINAL_TAG
@@ -44,8 +43,15 @@ _NOT_IN_POOL: Final = "the series it refers to is not in the pool"
 
 _OLDER: Final = "it is older than the current label of the image"
 
-_ZONES_S: Final = 14 * 3600.0
-"""Farthest that clocks set to different time zones are apart; DICOM times often name no zone."""
+_UNDATED: Final = "it does not tell when it was made, and the image has a label"
+
+_FUTURE: Final = (
+    "it tells a time in the future, so that nobody knows whether it is newer than the label of "
+    "the image"
+)
+
+_CLOCK_TOLERANCE_S: Final = 300.0
+"""How far the clock of whoever made a segmentation may be ahead of this one."""
 
 _LEAST_BRIGHT_SHARE: Final = 0.05
 """Least share of the painted calcium that reaches the threshold.
@@ -94,8 +100,8 @@ def take_segmentation(
 ) -> TakenSegmentation:
     """Make a DICOM segmentation a final label of the image whose series it refers to.
 
-    Segments count by name or by code. One from the DICOMweb server that is older than the
-    current label does not take its place, in whatever order they are found. What cannot be
+    Segments count by name or by code. One from the DICOMweb server takes the place of the
+    current label only when it is newer, in whatever order they are found. What cannot be
     a label is noted with the reason and looked at again when it is given again.
 
     Args:
@@ -118,8 +124,8 @@ def take_segmentation(
         image = _image_of(session, segmentation)
         if isinstance(image, str):
             return _refuse(database, segmentation, None, image, origin=origin, now=now)
-        if origin == "pacs" and _is_older(session, image, segmentation):
-            return _refuse(database, segmentation, image, _OLDER, origin=origin, now=now)
+        if reason := _reason_to_keep(session, image, segmentation, origin, now):
+            return _refuse(database, segmentation, image, reason, origin=origin, now=now)
         try:
             _check_frame_of_reference(settings, image, segmentation)
             checked = _check(session, image.id, segmentation, content, origin)
@@ -130,10 +136,13 @@ def take_segmentation(
     if scores.bright_share is not None and scores.bright_share < _LEAST_BRIGHT_SHARE:
         return _refuse(database, segmentation, image, _MISPLACED, origin=origin, now=now)
     with database.writing() as session:
-        # Another thread or process may have taken it meanwhile.
+        # Another thread or process may have taken it meanwhile, or a person sent a label.
         known = _known_label(session, segmentation.sop_uid, origin)
         if known is not None:
             return TakenSegmentation(segmentation.sop_uid, known.image_id, known)
+        if reason := _reason_to_keep(session, image, segmentation, origin, now):
+            _note(session, segmentation.sop_uid, origin, problem=reason, now=now)
+            return TakenSegmentation(segmentation.sop_uid, image.id, None, reason)
         label = labels.keep_submission(
             session,
             files,
@@ -262,20 +271,37 @@ def _check_frame_of_reference(
 
 def _params(segmentation: Segmentation, origin: Origin) -> Json:
     said = {"sop_instance_uid": segmentation.sop_uid, "origin": origin}
-    return {"segmentation": {**said, "made_at": segmentation.made_at}}
+    moment = {"made_at": segmentation.made_at, "made_s": segmentation.made_s}
+    return {"segmentation": {**said, **moment}}
 
 
-def _is_older(session: Session, image: ImageRow, segmentation: Segmentation) -> bool:
-    """Tell whether a segmentation was surely made before the current label of its image."""
+def _reason_to_keep(
+    session: Session, image: ImageRow, segmentation: Segmentation, origin: Origin, now: float
+) -> str:
+    """Tell why the current label of an image stays; empty when a segmentation takes its place.
+
+    What was found in the DICOMweb server has to be surely newer. What somebody stores now is.
+    """
     current = labels.find_label(session, image.id, FINAL_TAG)
-    if current is None or not segmentation.made_at:
-        return False
-    said = current.info.get("segmentation")
-    made_at = said.get("made_at") if isinstance(said, dict) else None
-    if isinstance(made_at, str) and made_at:
-        return segmentation.made_at < made_at
-    moment = datetime.strptime(segmentation.made_at, MOMENT_FORMAT)
-    return moment.timestamp() + _ZONES_S < current.created_at
+    if origin != "pacs" or current is None:
+        return ""
+    if segmentation.made_s is None:
+        return _UNDATED
+    if segmentation.made_s > now + _CLOCK_TOLERANCE_S:
+        return _FUTURE
+    return _OLDER if segmentation.made_s <= _made_s(session, current) else ""
+
+
+def _made_s(session: Session, label: LabelRow) -> float:
+    """Return when a label was made: submitted, unless it was found in the DICOMweb server."""
+    found = select(SegmentationRow.sop_uid).where(
+        SegmentationRow.label_id == label.id, SegmentationRow.origin == "pacs"
+    )
+    said = label.info.get("segmentation")
+    if session.scalars(found).first() is None or not isinstance(said, dict):
+        return label.created_at
+    made_s = said.get("made_s")
+    return min(made_s, label.created_at) if isinstance(made_s, float) else label.created_at
 
 
 def _refuse(

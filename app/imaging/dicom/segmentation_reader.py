@@ -40,7 +40,7 @@ Slices of an accepted series are off their even grid by up to a tenth of a dista
 _SHIFT_TOLERANCE: Final = 0.2
 """Farthest that frames may be shifted against each other within their planes, in pixels."""
 
-MOMENT_FORMAT: Final = "%Y%m%d%H%M%S"
+_MOMENT_FORMAT: Final = "%Y%m%d%H%M%S"
 """A date and a time of day, in an order that sorts."""
 
 _MAX_SEGMENTS: Final = 1000
@@ -85,6 +85,8 @@ class Segmentation:
         series_uids: Series that it refers to.
         frame_uid: FrameOfReferenceUID, or empty.
         made_at: When it was made by the clock of its maker, ``YYYYMMDDHHMMSS``, or empty.
+        made_s: The same in seconds since the epoch, or None. Where it names no time zone it
+            is taken for a clock in the zone of this machine.
         segments: Its segments, by number.
     """
 
@@ -92,6 +94,7 @@ class Segmentation:
     series_uids: tuple[str, ...]
     frame_uid: str
     made_at: str
+    made_s: float | None
     segments: tuple[SegmentInfo, ...]
     _dataset: pydicom.Dataset
     _frames: tuple[_Frame, ...]
@@ -150,11 +153,13 @@ def _read(dataset: pydicom.Dataset) -> Segmentation:
     frames = tuple(_frames(dataset))
     if any(frame.segment not in numbers | {0} for frame in frames):
         raise LabelError("a frame of the segmentation belongs to no segment of it")
+    made_at = _made_at(dataset)
     return Segmentation(
         sop_uid=str(dataset.SOPInstanceUID),
         series_uids=_series_uids(dataset),
         frame_uid=str(dataset.get("FrameOfReferenceUID") or ""),
-        made_at=_made_at(dataset),
+        made_at=made_at,
+        made_s=_made_s(made_at, str(dataset.get("TimezoneOffsetFromUTC") or "")),
         # Number 0 names the background of a label map.
         segments=tuple(segment for segment in segments if segment.number),
         _dataset=dataset,
@@ -185,9 +190,18 @@ def _series_uids(dataset: pydicom.Dataset) -> tuple[str, ...]:
 def _made_at(dataset: pydicom.Dataset) -> str:
     moment = f"{dataset.get('ContentDate') or ''}{str(dataset.get('ContentTime') or '')[:6]}"
     try:
-        return datetime.strptime(moment, MOMENT_FORMAT).strftime(MOMENT_FORMAT)
+        return datetime.strptime(moment, _MOMENT_FORMAT).strftime(_MOMENT_FORMAT)
     except ValueError:
         return ""
+
+
+def _made_s(made_at: str, utc_offset: str) -> float | None:
+    zone_format = "%z" if utc_offset else ""
+    try:
+        moment = datetime.strptime(made_at + utc_offset, _MOMENT_FORMAT + zone_format)
+        return moment.timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _frames(dataset: pydicom.Dataset) -> Iterator[_Frame]:
