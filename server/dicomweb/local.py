@@ -1,6 +1,8 @@
 """QIDO-RS and WADO-RS for the series of the pool, so that viewers need no PACS."""
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +26,9 @@ _RAW: Final = "application/octet-stream"
 _PICTURES: Final = ("image/png", "image/jpeg")
 
 _THUMBNAIL_PIXELS: Final = 128
+
+_NUMBER: Final = re.compile("[0-9]{1,9}")
+"""More results than any pool has; Python refuses to read very long numbers."""
 
 _OPTIONS: Final = ("limit", "offset", "includefield", "fuzzymatching")
 """What a search may ask for besides filters."""
@@ -64,8 +69,8 @@ def read_search(query: Sequence[tuple[str, str]]) -> view.Search:
     for name, value in query:
         option = name.lower()
         if option in numbers:
-            if not value.isascii() or not value.isdigit():
-                raise InvalidInputError(f"expected a number from 0 as {option}")
+            if _NUMBER.fullmatch(value) is None:
+                raise InvalidInputError(f"expected a number from 0 to 999999999 as {option}")
             numbers[option] = int(value)
         elif option not in _OPTIONS and value:
             filters[tag_of(name)] = value
@@ -141,6 +146,8 @@ def _window(query: Mapping[str, str]) -> tuple[float, float] | None:
         centre, width = (float(part) for part in given.split(",")[:2])
     except ValueError:
         raise InvalidInputError("expected window as centre,width,linear") from None
+    if not (math.isfinite(centre) and math.isfinite(width)):
+        raise InvalidInputError("expected finite numbers as window")
     return centre, width
 
 

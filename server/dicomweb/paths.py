@@ -13,6 +13,9 @@ _UID_LENGTH: Final = 64
 
 _LEVELS: Final = ("studies", "series", "instances")
 
+_NUMBER: Final = "[0-9]{1,9}"
+"""Number of a frame; Python refuses to read very long numbers."""
+
 _PICTURE: Final = "rendered|thumbnail"
 
 _BULK: Final = r"bulk(data)?(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+"
@@ -21,7 +24,7 @@ _RESTS: Final[Mapping[int, re.Pattern[str]]] = {
     0: re.compile("studies|series|instances"),
     1: re.compile(f"|metadata|{_PICTURE}|series|instances|{_BULK}"),
     2: re.compile(f"|metadata|{_PICTURE}|instances|{_BULK}"),
-    3: re.compile(f"|metadata|{_PICTURE}|frames/[0-9]+(,[0-9]+)*(/({_PICTURE}))?|{_BULK}"),
+    3: re.compile(f"|metadata|{_PICTURE}|frames/{_NUMBER}(,{_NUMBER})*(/({_PICTURE}))?|{_BULK}"),
 }
 """What may follow by how many UIDs were named."""
 

@@ -99,7 +99,8 @@ def _page(folder: Path) -> Response:
 
 def _file(folder: Path, path: str) -> Response:
     root = folder.resolve()
-    file = (root / path).resolve()
+    # Asking the system for a name with a null byte is an error.
+    file = root if "\0" in path else (root / path).resolve()
     if not file.is_relative_to(root) or not file.is_file():
         raise NotFoundError("the OHIF build has no such file")
     media_type = _TYPES.get(file.suffix.lower(), "application/octet-stream")

@@ -88,6 +88,7 @@ class TestStudies:
         [
             ({"limit": "many"}, 422, "limit"),
             ({"offset": "-1"}, 422, "offset"),
+            ({"limit": "9" * 5000}, 422, "limit"),
             ({"PatientShoe": "42"}, 404, "PatientShoe"),
             ({"Rows": "6"}, 422, "expected a search by"),
         ],
@@ -157,6 +158,7 @@ class TestFrames:
     def test_a_second_frame_of_a_slice_is_not_found(self, client: TestClient) -> None:
         assert client.get(f"{instance_path(client)}/frames/2").status_code == 404
         assert client.get(f"{instance_path(client)}/frames/0").status_code == 404
+        assert client.get(f"{instance_path(client)}/frames/{'9' * 5000}").status_code == 404
 
 
 def test_an_instance_comes_as_its_file(client: TestClient) -> None:
@@ -191,8 +193,9 @@ class TestPictures:
         assert Image.open(BytesIO(answer.content)).size == (7, 6)
 
     def test_a_window_that_is_none_is_refused(self, client: TestClient) -> None:
-        answer = client.get(f"{instance_path(client)}/rendered?window=bright")
-        assert answer.status_code == 422
+        for window in ("bright", "1", "nan,1", "0,inf"):
+            answer = client.get(f"{instance_path(client)}/rendered?window={window}")
+            assert answer.status_code == 422
 
 
 def test_the_rest_of_a_server_is_out_of_reach(client: TestClient) -> None:

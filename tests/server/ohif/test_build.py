@@ -76,7 +76,8 @@ def test_the_configuration_is_ours(viewer: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["absent.js", "..%2fsecret.txt", "assets/..%2f..%2fsecret.txt", "%2e%2e/secret.txt"]
+    "path",
+    ["absent.js", "a%00.js", "..%2fsecret.txt", "assets/..%2f..%2fsecret.txt", "%2e%2e/secret.txt"],
 )
 def test_what_is_not_in_the_build_is_not_found(viewer: TestClient, path: str) -> None:
     answer = viewer.get(f"/ohif/{path}")
