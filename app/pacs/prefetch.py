@@ -1,8 +1,8 @@
 """The next samples made ready, so that no annotator waits for a server or a conversion.
 
-What a client downloads of a DICOM series is one file; it is made here before the image is
-offered, which retrieves the series when it is not in the cache any more. Then the offer can
-tell the file's checksum.
+What a client downloads of a DICOM series is one file, and a click needs the image as an array;
+both are made here before the image is offered, which retrieves the series when it is not in the
+cache any more. Then the offer can tell the file's checksum.
 """
 
 import logging
@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import images, jobs, samples
+from app.arrays import load_image
 from app.background.work import Progress, Units, WorkContext
 from app.errors import CacLabelError, ImagingError, NotFoundError, PacsDownError
 from app.intake.image_rows import CONVERTED_EXTENSION
@@ -63,7 +64,7 @@ class Lookahead:
 
 
 def prefetch(context: WorkContext, job: JobRow) -> Units:
-    """Make the files of some images, one image a unit; one that cannot be read is left out.
+    """Make files and arrays of some images, one a unit; one that cannot be read is left out.
 
     Raises:
         PacsDownError: If an image has to be retrieved and the server cannot be reached.
@@ -87,12 +88,15 @@ def next_unready(context: WorkContext) -> list[str]:
             session, count=settings.pacs_prefetch, settings=settings, now=context.clock()
         )
         rows = [get_image(session, image_id) for image_id in ids]
-    return [row.id for row in rows if row.kind == "dicom" and not _is_ready(context, row)]
+    return [row.id for row in rows if not _is_ready(context, row)]
 
 
 def _is_ready(context: WorkContext, row: ImageRow) -> bool:
-    file = context.settings.cache / "images" / f"{row.content_sha256}{CONVERTED_EXTENSION}"
-    return bool(row.file_sha256) and file.exists()
+    cache = context.settings.cache
+    if not (cache / "arrays" / f"{row.content_sha256}.npy").exists():
+        return False
+    file = cache / "images" / f"{row.content_sha256}{CONVERTED_EXTENSION}"
+    return row.kind != "dicom" or (bool(row.file_sha256) and file.exists())
 
 
 def _state(session: Session, now: float) -> tuple[object, ...]:
@@ -102,7 +106,7 @@ def _state(session: Session, now: float) -> tuple[object, ...]:
 
 
 def _make_ready(context: WorkContext, image_id: str) -> bool:
-    """Make the file of an image; one that its server changed is looked at again by a sync."""
+    """Make file and array of an image; one that its server changed is looked at again by a sync."""
     with context.database.reading() as session:
         try:
             row = get_image(session, image_id)
@@ -110,6 +114,7 @@ def _make_ready(context: WorkContext, image_id: str) -> bool:
             return False
     try:
         images.image_file(context.settings, context.files, row)
+        load_image(context.settings, context.files, row)
     except PacsDownError:
         raise
     except CacLabelError as error:

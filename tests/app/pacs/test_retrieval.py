@@ -1,6 +1,7 @@
 """Series in the cache: bounded, whole, and the right ones."""
 
 import os
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -13,6 +14,7 @@ from app import arrays, images, jobs, samples
 from app.background.work import WorkContext
 from app.errors import PacsRefusedError
 from app.imaging.dicom.dicomweb import DicomwebServer
+from app.imaging.volume_writer import write_volume
 from app.pacs import pool_view, retrieval
 from app.pacs.prefetch import Lookahead, next_unready, prefetch
 from app.pacs.sync import sync
@@ -21,7 +23,7 @@ from app.store.files import file_sha256
 from app.store.tables import ImageRow, JobRow, LeaseRow
 from tests.app.conftest import Deployment
 from tests.app.pacs.conftest import PacsSite
-from tests.factories import write_dicom
+from tests.factories import make_volume, write_dicom
 
 _LONG_AGO_S = 7200.0
 
@@ -249,6 +251,26 @@ class TestPrefetch:
             row = images.get_image(session, wanted[0])
         assert row.file_sha256 == file_sha256(images.image_file(settings, deployment.files, row))
         assert next_unready(context) == []
+
+    @pytest.mark.parametrize("kind", ["dicom", "nifti"])
+    def test_the_array_that_clicks_need_is_made_ahead(
+        self, deployment: Deployment, kind: str
+    ) -> None:
+        settings, database = deployment.settings, deployment.database
+        if kind == "dicom":
+            write_dicom(deployment.studies / "series")
+        else:
+            write_volume(deployment.studies / "case_1.nii.gz", make_volume())
+        images.scan_studies(database, settings, now=lambda: 1.0)
+        context = WorkContext(settings, database, deployment.files, "cpu")
+        wanted = next_unready(context)
+        for _ in prefetch(context, JobRow(id="job", request={"images": wanted})):
+            pass
+        with database.reading() as session:
+            row = images.get_image(session, wanted[0])
+        shutil.rmtree(deployment.studies)
+        # What was decoded before needs no file any more.
+        assert arrays.load_image(settings, deployment.files, row).hu.shape == (5, 6, 7)
 
     def test_what_cannot_be_read_is_looked_at_by_the_next_sync(self, site: PacsSite) -> None:
         uid = site.add_series(1)
