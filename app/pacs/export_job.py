@@ -19,19 +19,22 @@ from app import images, jobs
 from app.arrays import LABEL_EXTENSION
 from app.background.work import Progress, Units, WorkContext
 from app.calcium.score import CalciumScores, calcium_scores
-from app.errors import CacLabelError, PacsDownError
+from app.errors import CacLabelError, LabelError, PacsDownError, PacsRefusedError
 from app.imaging.dicom.derivation import Algorithm, Derivation
-from app.imaging.dicom.dicomweb import dicomweb_server
+from app.imaging.dicom.dicomweb import DicomwebServer, dicomweb_server
 from app.imaging.dicom.report import write_report
 from app.imaging.dicom.segmentation import write_segmentation
+from app.imaging.dicom.segmentation_reader import read_segmentation
 from app.imaging.geometry import match_label_to_grid
 from app.imaging.labelmap import read_label_map
 from app.imaging.orientation import to_axial
 from app.imaging.volume import Volume
 from app.intake.image_rows import row_finding
-from app.labels import find_label
+from app.intake.segmentation_label import segment_name
+from app.labels import find_label, submitted_file
 from app.pacs import status
 from app.pacs.exports import ExportStatus, next_due, pause_s, postpone_due
+from app.pacs.segmentations import original_of
 from app.store.tables import ExportRow, ImageRow, JobRow, LabelRow, PredictionRow
 
 logger = logging.getLogger(__name__)
@@ -50,16 +53,30 @@ _NETWORK: Final = "calcium network"
 
 @dataclass(frozen=True)
 class _Order:
-    """A label to be exported, and its image."""
+    """A label to be exported, and its image.
+
+    Attributes:
+        label: The label.
+        image: Its image.
+        derivation: How the label came about.
+        original_uid: SOPInstanceUID of the segmentation that a viewer stored, and that the
+            label was made from; empty when it came another way.
+    """
 
     label: LabelRow
     image: ImageRow
     derivation: Derivation
+    original_uid: str
 
 
 @dataclass(frozen=True)
 class _Parcel:
-    """What is stored of a label: a segmentation when it has voxels, a report when it has scores."""
+    """What is stored of a label: a segmentation when it has voxels, a report when it has scores.
+
+    Attributes:
+        segmentation: As it was stored by a viewer, else as we write it.
+        report: Its scores.
+    """
 
     segmentation: bytes | None
     report: bytes | None
@@ -124,7 +141,7 @@ def _attempt(context: WorkContext, label_id: int) -> ExportStatus:
         if not parcel.instances:
             return _end(context, label_id, "dropped", "it has neither voxels nor scores")
         _note_uids(context, order, parcel)
-        dicomweb_server(context.settings).store(parcel.instances)
+        _store(context, order, parcel)
     except PacsDownError as error:
         return _wait(context, label_id, str(error))
     except CacLabelError as error:
@@ -135,7 +152,8 @@ def _attempt(context: WorkContext, label_id: int) -> ExportStatus:
 def _order(session: Session, label_id: int) -> _Order:
     label = session.get_one(LabelRow, label_id)
     image = session.get_one(ImageRow, label.image_id)
-    return _Order(label, image, derivation_of(session, label))
+    original = original_of(session, label)
+    return _Order(label, image, derivation_of(session, label), original.sop_uid if original else "")
 
 
 def derivation_of(session: Session, label: LabelRow) -> Derivation:
@@ -175,13 +193,52 @@ def _pack(context: WorkContext, order: _Order) -> _Parcel:
     series_files = row_finding(context.settings, order.image).files
     stored = read_label_map(context.files.path(order.label.sha256, LABEL_EXTENSION))
     label = match_label_to_grid(stored, volume.grid).array.astype(np.uint8)
-    segmentation = report = None
-    if label.any():
+    segmentation = report = numbers = None
+    if order.original_uid:
+        segmentation = submitted_file(context.files, order.label).read_bytes()
+        numbers = _segment_numbers(segmentation)
+    elif label.any():
         segmentation = write_segmentation(series_files, label, order.derivation)
     if order.label.covers_calcium:
-        scores = _scores(context, volume, label)
-        report = write_report(series_files, scores, order.derivation, segmentation=segmentation)
+        report = write_report(
+            series_files,
+            _scores(context, volume, label),
+            order.derivation,
+            segmentation=segmentation,
+            numbers=numbers,
+        )
     return _Parcel(segmentation, report)
+
+
+def _segment_numbers(content: bytes) -> dict[str, int]:
+    """Return the segment of each label that has one of its own in a segmentation of others."""
+    found: dict[str, list[int]] = {}
+    for segment in read_segmentation(content).segments:
+        try:
+            found.setdefault(segment_name(segment), []).append(segment.number)
+        except LabelError:
+            # It has no voxels, or the label would have been refused.
+            continue
+    return {name: numbers[0] for name, numbers in found.items() if len(numbers) == 1}
+
+
+def _store(context: WorkContext, order: _Order, parcel: _Parcel) -> None:
+    """Store a label, without a segmentation that the viewer's request has brought there."""
+    server = dicomweb_server(context.settings)
+    instances = parcel.instances
+    if order.original_uid and _has_instance(server, order.original_uid):
+        instances = [content for content in instances if content is not parcel.segmentation]
+    if instances:
+        server.store(instances)
+
+
+def _has_instance(server: DicomwebServer, sop_uid: str) -> bool:
+    try:
+        found = server.find_objects({"SOPInstanceUID": sop_uid})
+    except PacsRefusedError:
+        return False
+    # A server that knows no such filter lists others.
+    return any(instance.sop_uid == sop_uid for instance in found)
 
 
 def _scores(context: WorkContext, volume: Volume, label: NDArray[np.uint8]) -> CalciumScores:
@@ -201,7 +258,8 @@ def _note_uids(context: WorkContext, order: _Order, parcel: _Parcel) -> None:
     """Note what is about to be stored, so that it is recognised when it is found there."""
     with context.database.writing() as session:
         row = session.get_one(ExportRow, order.label.id)
-        row.seg_uid = order.derivation.segmentation_uid if parcel.segmentation else ""
+        seg_uid = order.original_uid or order.derivation.segmentation_uid
+        row.seg_uid = seg_uid if parcel.segmentation else ""
         row.sr_uid = order.derivation.report_uid if parcel.report else ""
 
 

@@ -170,6 +170,17 @@ def note_submitted(session: Session, label: LabelRow, content: bytes, *, now: fl
     _note(session, identify(content).sop_instance, "put", label_id=label.id, now=now)
 
 
+def original_of(session: Session, label: LabelRow) -> SegmentationRow | None:
+    """Return the segmentation that a viewer stored and that goes on as it is, or None.
+
+    Its label is exported as that instance and a report: one save is one segmentation there.
+    """
+    stored = select(SegmentationRow).where(
+        SegmentationRow.label_id == label.id, SegmentationRow.origin == "stow"
+    )
+    return session.scalars(stored).first()
+
+
 def unknown_segmentations(session: Session, sop_uids: Iterable[str]) -> list[str]:
     """Return which segmentations have to be looked at, in the order given.
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from app.errors import CacLabelError, ImagingError, PacsError
 from app.imaging.dicom.dicomweb import dicomweb_server
 from app.imaging.dicom.json_model import InstanceUids, identify
-from app.pacs.segmentations import take_segmentation
+from app.pacs.segmentations import TakenSegmentation, original_of, take_segmentation
 from app.settings import Settings
 from server.dependencies import Services
 from server.dicomweb.forwarding import WADO_ROOT
@@ -104,10 +104,18 @@ def _keep_segmentation(
     if taken.image_id is not None and taken.label is None:
         # The annotator has to know: kept by the PACS alone it would look like saved.
         return Outcome(uids, _MISMATCH, taken.problem)
-    if services.settings.pacs_url is not None:
+    if services.settings.pacs_url is not None and _goes_on(services, taken):
         is_kept = taken.label is not None
         return _pass_on(services.settings, Outcome(uids), content, is_kept=is_kept)
     return Outcome(uids) if taken.label is not None else Outcome(uids, _MISMATCH, taken.problem)
+
+
+def _goes_on(services: Services, taken: TakenSegmentation) -> bool:
+    """Tell whether the instance itself goes to the PACS, and not its label in another one."""
+    if taken.label is None or not services.settings.pacs_export:
+        return True
+    with services.database.reading() as session:
+        return original_of(session, taken.label) is not None
 
 
 def _pass_on(

@@ -89,6 +89,7 @@ def write_report(
     derivation: Derivation,
     *,
     segmentation: bytes | None,
+    numbers: Mapping[str, int] | None = None,
 ) -> bytes:
     """Write the scores of a label as a Comprehensive 3D SR with an Imaging Measurement Report.
 
@@ -100,7 +101,10 @@ def write_report(
         series_files: Files of the series, in any order.
         scores: Scores of the label.
         derivation: How the label came about.
-        segmentation: The label as ``write_segmentation`` wrote it, None when it is empty.
+        segmentation: The label as a DICOM segmentation; None when there is none, as when it
+            is empty. One of another study is not referred to.
+        numbers: Number of the segment of each artery; None where the segments have the names
+            of the labels, as ``write_segmentation`` gives them.
 
     Raises:
         ImagingError: If the series cannot be read, or its headers contradict each other.
@@ -108,8 +112,10 @@ def write_report(
     sources = read_sources(series_files)
     with quiet_pydicom(), tolerating_sources():
         try:
-            segments = None if segmentation is None else pydicom.dcmread(BytesIO(segmentation))
-            content = _content(scores, derivation, segments)
+            segments = _evidence(segmentation, sources)
+            if numbers is None:
+                numbers = _segment_numbers(segments)
+            content = _content(scores, derivation, _Segments(sources, segments, numbers))
             made = sr.Comprehensive3DSR(
                 evidence=[*sources, *([] if segments is None else [segments])],
                 content=content[0],
@@ -128,13 +134,39 @@ def write_report(
             raise ImagingError("the headers of the series allow no report of it") from error
 
 
+def _evidence(
+    segmentation: bytes | None, sources: Sequence[pydicom.Dataset]
+) -> pydicom.Dataset | None:
+    found = None if segmentation is None else pydicom.dcmread(BytesIO(segmentation))
+    is_of_study = found is not None and found.StudyInstanceUID == sources[0].StudyInstanceUID
+    return found if is_of_study else None
+
+
+@dataclass(frozen=True)
+class _Segments:
+    """Where the calcium of the arteries is drawn: the series, and segments by artery."""
+
+    sources: Sequence[pydicom.Dataset]
+    segmentation: pydicom.Dataset | None
+    numbers: Mapping[str, int]
+
+    def of(self, name: str) -> Any:
+        """Return the reference to the segment of an artery, or None."""
+        if self.segmentation is None or name not in self.numbers:
+            return None
+        # Not from_segmentation: highdicom 0.28.2 cannot read its own segmentations of one segment.
+        return sr.ReferencedSegment(
+            sop_class_uid=self.segmentation.SOPClassUID,
+            sop_instance_uid=self.segmentation.SOPInstanceUID,
+            segment_number=self.numbers[name],
+            source_series=sr.SourceSeriesForSegmentation(self.sources[0].SeriesInstanceUID),
+        )
+
+
 def _content(
-    scores: CalciumScores, derivation: Derivation, segments: pydicom.Dataset | None
+    scores: CalciumScores, derivation: Derivation, segments: _Segments
 ) -> sr.MeasurementReport:
-    numbers = _segment_numbers(segments)
-    groups = [
-        _artery_group(name, scores, derivation, segments, numbers.get(name)) for name in ARTERIES
-    ]
+    groups = [_artery_group(name, scores, derivation, segments) for name in ARTERIES]
     observer = sr.ObserverContext(
         codes.DCM.Device,
         sr.DeviceObserverIdentifyingAttributes(
@@ -158,8 +190,7 @@ def _artery_group(
     name: str,
     scores: CalciumScores,
     derivation: Derivation,
-    segments: pydicom.Dataset | None,
-    number: int | None,
+    segments: _Segments,
 ) -> Any:
     shared = {
         "tracking_identifier": sr.TrackingIdentifier(derivation.tracking_uid(name), name),
@@ -168,17 +199,9 @@ def _artery_group(
         "algorithm_id": _algorithm(scores),
         "measurements": _measurements(scores.arteries[name]),
     }
-    if segments is None or number is None:
+    referenced = segments.of(name)
+    if referenced is None:
         return sr.MeasurementsAndQualitativeEvaluations(**shared)
-    # Not from_segmentation: highdicom 0.28.2 cannot read its own segmentations of one segment.
-    referenced = sr.ReferencedSegment(
-        sop_class_uid=segments.SOPClassUID,
-        sop_instance_uid=segments.SOPInstanceUID,
-        segment_number=number,
-        source_series=sr.SourceSeriesForSegmentation(
-            segments.ReferencedSeriesSequence[0].SeriesInstanceUID
-        ),
-    )
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=referenced, **shared
     )

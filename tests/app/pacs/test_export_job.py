@@ -214,6 +214,30 @@ def test_what_came_from_the_server_is_not_stored_there_again(
     assert stored(server, site, "SEG") == []
 
 
+@pytest.mark.parametrize("is_passed_on", [True, False])
+def test_what_a_viewer_stored_is_one_segmentation_and_a_report_of_it(
+    server: OrthancServer, site: ExportSite, is_passed_on: bool
+) -> None:
+    names = ["RCA calcium", "Left anterior descending"]
+    pixels = np.stack([calcified() == 4, calcified() == 2], axis=-1).astype(np.uint8)
+    made = foreign_segmentation(site.files, pixels, names)
+    context = site.context
+    taken = take_segmentation(
+        context.database, context.files, context.settings, made, origin="stow", now=site.clock()
+    )
+    assert taken.is_new
+    if is_passed_on:
+        # Otherwise the server was down when the viewer stored it.
+        dicomweb_server(context.settings).store([made])
+    site.export()
+    (segmentation,), (report,) = (stored(server, site, kind) for kind in ("SEG", "SR"))
+    assert pydicom.dcmread(BytesIO(segmentation)).SOPInstanceUID == taken.sop_uid
+    read = read_report(report)
+    assert read.segments == {"RCA": (taken.sop_uid, 1), "LAD": (taken.sop_uid, 2)}
+    (row,) = site.exports()
+    assert (row.status, row.seg_uid, row.sr_uid) == ("done", taken.sop_uid, read.sop_uid)
+
+
 def test_a_segmentation_of_somebody_else_becomes_a_label_once(
     server: OrthancServer, site: ExportSite
 ) -> None:

@@ -74,13 +74,15 @@ def deployment(tmp_path: Path, empty_database: Path) -> Iterator[Deployment]:
         yield Deployment(client, studies)
 
 
-def segmentation(studies: Path, folder: str = "series-1") -> bytes:
+def segmentation(
+    studies: Path, folder: str = "series-1", derivation: Derivation = _DERIVATION
+) -> bytes:
     """Return a segmentation of a slice's bright voxels as calcium in the LAD."""
     paths = sorted((studies / folder).glob("*.dcm"))
     hu = read_volume(studies / folder).hu
     labels = np.zeros(hu.shape, np.uint8)
     labels[1][hu[1] >= BRIGHT_HU] = LABELS["LAD"]
-    return write_segmentation(paths, labels, _DERIVATION)
+    return write_segmentation(paths, labels, derivation)
 
 
 def sop_uid(content: bytes) -> str:
@@ -191,10 +193,10 @@ class TestWithAPacs:
         return deployment
 
     @staticmethod
-    def point_to(deployment: Deployment, url: str) -> None:
+    def point_to(deployment: Deployment, url: str, *, exports: bool = False) -> None:
         application = deployment.client.app
         services: Services = application.state.services  # type: ignore[attr-defined]  # FastAPI
-        chosen = Settings.model_validate({**services.settings.model_dump(), "pacs_export": False})
+        chosen = Settings.model_validate({**services.settings.model_dump(), "pacs_export": exports})
         chosen = Settings.model_validate({**chosen.model_dump(), "studies": url})
         # As if the series had come from there, and the first of them were in the cache.
         shutil.copytree(deployment.studies / "series-1", series_folder(chosen, SERIES[0]))
@@ -234,6 +236,19 @@ class TestWithAPacs:
         assert connected.store(content).status_code == 200
         assert set(connected.labels()) == {SERIES[0]}
         assert pacs.find("Instance", SOPInstanceUID=sop_uid(content))
+
+    def test_what_goes_there_as_a_label_does_not_go_as_itself(
+        self, deployment: Deployment, pacs: OrthancServer
+    ) -> None:
+        self.point_to(deployment, pacs.url, exports=True)
+        content = segmentation(deployment.studies, derivation=Derivation("as a file", 0.0))
+        deployment.client.put(
+            f"/datastore/label?image={SERIES[0]}",
+            files={"label": ("drawn.dcm", content)},
+            data={"params": "{}"},
+        )
+        assert deployment.store(content).status_code == 200
+        assert not pacs.find("Instance", SOPInstanceUID=sop_uid(content))
 
     def test_a_pacs_that_is_down_loses_no_label(self, deployment: Deployment) -> None:
         self.point_to(deployment, DOWN)
