@@ -289,7 +289,8 @@ def _only(header: DicomJson, tags: Iterable[str]) -> DicomJson:
 
 
 def _element(vr: str, *values: object) -> dict[str, object]:
-    return {"vr": vr, "Value": list(values)}
+    known = [value for value in values if value != ""]
+    return {"vr": vr, "Value": known} if known else {"vr": vr}
 
 
 def _page(found: Sequence[_Found], search: Search) -> list[_Found]:

@@ -52,6 +52,8 @@ def forward(settings: Settings, request: Request, resource: Resource) -> Respons
         if answer.is_redirect or status >= requests.codes.server_error or status in _UNAUTHORIZED:
             raise error_of_answer(answer)
         return error_answer(status, f"the DICOMweb server answered {status}")
+    if request.method == "HEAD":
+        return _head(answer)
     return _rewritten(answer) if _is_json(answer) else _streamed(answer)
 
 
@@ -79,6 +81,14 @@ def _our_address(address: str) -> str:
 
 def _is_json(answer: requests.Response) -> bool:
     return "json" in answer.headers.get("Content-Type", "").lower()
+
+
+def _head(answer: requests.Response) -> Response:
+    """Tell the headers only; the PACS was asked for the rest, because few know HEAD."""
+    answer.close()
+    # The length of JSON is another one once its addresses are ours.
+    left_out = ("content-length", "content-encoding") if _is_json(answer) else ()
+    return Response(None, answer.status_code, _headers(answer.headers, without=left_out))
 
 
 def _rewritten(answer: requests.Response) -> Response:

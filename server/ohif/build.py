@@ -75,7 +75,7 @@ def find_build(settings: Settings) -> Path | None:
 
 
 def file_answer(settings: Settings, path: str) -> Response:
-    """Answer with a file of the build; paths without ending are the viewer's own pages.
+    """Answer with a file of the build; other paths are the viewer's own pages.
 
     Raises:
         NotFoundError: If the build has no such file.
@@ -87,9 +87,15 @@ def file_answer(settings: Settings, path: str) -> Response:
         )
     if path == _CONFIG.name:
         return FileResponse(_CONFIG, media_type=_TYPES[".js"], headers=_EACH_TIME)
-    if not path or "." not in path.rpartition("/")[2] or path == "index.html":
+    if path in ("", "index.html") or _is_page(path):
         return _page(folder)
     return _file(folder, path)
+
+
+def _is_page(path: str) -> bool:
+    """Tell a page of the viewer, whose name may end in a UID, from a file."""
+    _, dot, ending = path.rpartition("/")[2].rpartition(".")
+    return not dot or ending.isdecimal()
 
 
 def _page(folder: Path) -> Response:

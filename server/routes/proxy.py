@@ -28,6 +28,7 @@ ResourceDep = Annotated[Resource, Depends(_resource)]
 BodyDep = Annotated[bytes, Depends(_body)]
 
 
+@router.head("/{root}/{path:path}", include_in_schema=False)
 @router.get("/{root}/{path:path}", response_class=Response)
 def retrieve(
     services: ServicesDep, request: Request, root: Root, resource: ResourceDep

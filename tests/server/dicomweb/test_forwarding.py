@@ -77,6 +77,17 @@ def test_a_frame_streams_through_with_its_type(client: TestClient) -> None:
     assert "server" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("", "multipart/related"), ("/metadata", "application/dicom+json")],
+)
+def test_head_tells_the_headers_alone(client: TestClient, path: str, kind: str) -> None:
+    answer = client.head(f"{ROOT}/studies/{STUDY}/series/{SERIES[0]}{path}")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith(kind)
+    assert answer.content == b""
+
+
 def test_what_the_pacs_lacks_is_not_found(client: TestClient) -> None:
     answer = client.get(f"{ROOT}/studies/1.2.3.4.5.6/metadata")
     assert answer.status_code == 404

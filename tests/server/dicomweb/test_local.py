@@ -9,7 +9,10 @@ import pydicom
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy import select
 
+from app.store.tables import ImageRow
+from server.dependencies import Services
 from tests.server.dicomweb.conftest import NAME, OTHER_STUDY, SERIES, STUDY, series_volume
 
 ROOT = "/proxy/dicom/qido"
@@ -99,6 +102,27 @@ class TestStudies:
         answer = client.get(f"{ROOT}/studies", params=query)
         assert answer.status_code == status
         assert words in answer.json()["detail"]
+
+
+def test_what_is_not_known_has_no_value(client: TestClient) -> None:
+    services: Services = client.app.state.services  # type: ignore[attr-defined]  # FastAPI
+    with services.database.writing() as session:
+        rows = session.scalars(select(ImageRow).where(ImageRow.study_uid == STUDY)).all()
+        dates = [row.study_date for row in rows]
+        for row in rows:
+            row.study_date = ""
+    try:
+        [study] = search(client, "studies", StudyInstanceUID=STUDY)
+        assert study["00080020"] == {"vr": "DA"}
+    finally:
+        with services.database.writing() as session:
+            for row, date in zip(rows, dates, strict=True):
+                session.get_one(ImageRow, row.id).study_date = date
+
+
+def test_head_is_answered(client: TestClient) -> None:
+    assert client.head(f"{ROOT}/studies").status_code == 200
+    assert client.head(instance_path(client)).status_code == 200
 
 
 def test_the_series_of_a_study_are_listed_with_their_size(client: TestClient) -> None:

@@ -32,7 +32,9 @@ def viewer(site: Site, settings: Settings, tmp_path: Path) -> TestClient:
     return site.client
 
 
-@pytest.mark.parametrize("path", ["/ohif/", "/ohif/monai-label?StudyInstanceUIDs=1.2", "/ohif/a/b"])
+@pytest.mark.parametrize(
+    "path", ["/ohif/", "/ohif/monai-label?StudyInstanceUIDs=1.2", "/ohif/a/b", "/ohif/viewer/1.2.3"]
+)
 def test_pages_of_the_viewer_are_its_index_without_foreign_fonts(
     viewer: TestClient, path: str
 ) -> None:
