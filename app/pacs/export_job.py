@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 _KEPT_JOBS: Final = 50
 """Ended exports that people can still look at."""
 
-_MAX_ATTEMPTS: Final = 3
-"""Attempts after which a refusal is final."""
+_MAX_REFUSALS: Final = 3
+"""Refusals after which an export has failed; a server that is down refuses nothing."""
 
 _BROKEN_OFF: Final = "the last attempt broke off"
 
@@ -280,7 +280,8 @@ def _refused(context: WorkContext, label_id: int, error: CacLabelError) -> Expor
     with context.database.writing() as session:
         row = session.get_one(ExportRow, label_id)
         row.problem = problem
-        if row.attempts < _MAX_ATTEMPTS:
+        row.refusals += 1
+        if row.refusals < _MAX_REFUSALS:
             return "waiting"
     return _end(context, label_id, "failed", problem)
 

@@ -39,6 +39,7 @@ def request_export(
             label_id=label.id,
             status="waiting",
             attempts=0,
+            refusals=0,
             next_at=now,
             problem="",
             seg_uid="",
@@ -83,7 +84,8 @@ def retry_export(
         raise NotFoundError(f"label {label_id} is not to be exported")
     if row.status in ("done", "dropped"):
         raise ConflictError(f"the export of label {label_id} is {row.status} and stays so")
-    row.status, row.attempts, row.next_at, row.ended_at = "waiting", 0, now, None
+    row.status, row.next_at, row.ended_at = "waiting", now, None
+    row.attempts = row.refusals = 0
     change = {"version": label.version, "problem": row.problem}
     audit.record(session, actor, "retry export", label.image_id, change, now=now)
     return row, label

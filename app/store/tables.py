@@ -106,6 +106,7 @@ class ExportRow(Base):
     label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), primary_key=True)
     status: Mapped[str] = mapped_column(String(16))  # waiting, done, failed, dropped
     attempts: Mapped[int] = mapped_column(default=0)
+    refusals: Mapped[int] = mapped_column(default=0, server_default="0")  # of the attempts
     next_at: Mapped[float]  # not tried again before
     problem: Mapped[str] = mapped_column(default="")  # of the last attempt
     seg_uid: Mapped[str] = mapped_column(String(64), default="")  # SOPInstanceUID

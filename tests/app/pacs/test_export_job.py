@@ -306,6 +306,23 @@ class TestRefusal:
         assert row.problem
         assert len(refusing.labels()) == 1
 
+    def test_outages_before_are_no_refusals(self, refusing: ExportSite) -> None:
+        refusing.submit(calcified())
+        context = refusing.context
+        answering = context.settings
+        away = answering.model_copy(update={"studies": HttpUrl("http://127.0.0.1:9/dicom-web")})
+        seen = []
+        for settings in (away, away, away, answering, answering, answering):
+            object.__setattr__(context, "settings", settings)
+            refusing.export()
+            (row,) = refusing.exports()
+            seen.append((row.status, row.attempts))
+            refusing.clock.now += 3600
+        assert seen == [
+            *(("waiting", attempt) for attempt in range(1, 6)),
+            ("failed", 6),
+        ]
+
     def test_a_person_can_have_it_tried_again(self, refusing: ExportSite) -> None:
         label = refusing.submit(calcified())
         for _ in range(3):
@@ -315,6 +332,8 @@ class TestRefusal:
             exports.retry_export(session, label.id, actor="anna", now=refusing.clock())
         (row,) = refusing.exports()
         assert (row.status, row.attempts, row.ended_at) == ("waiting", 0, None)
+        refusing.export()
+        assert refusing.exports()[0].status == "waiting", "refusals are counted anew"
 
 
 def test_what_is_stored_is_not_stored_again_on_request(site: ExportSite) -> None:
