@@ -93,10 +93,10 @@ def next_unready(context: WorkContext) -> list[str]:
 
 def _is_ready(context: WorkContext, row: ImageRow) -> bool:
     cache = context.settings.cache
-    if not (cache / "arrays" / f"{row.content_sha256}.npy").exists():
+    if not row.file_sha256 or not (cache / "arrays" / f"{row.content_sha256}.npy").exists():
         return False
     file = cache / "images" / f"{row.content_sha256}{CONVERTED_EXTENSION}"
-    return row.kind != "dicom" or (bool(row.file_sha256) and file.exists())
+    return row.kind != "dicom" or file.exists()
 
 
 def _state(session: Session, now: float) -> tuple[object, ...]:

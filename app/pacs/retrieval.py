@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import PacsDownError, PacsRefusedError
-from app.imaging.dicom.dicomweb import DicomwebServer, dicomweb_server, public_url
+from app.imaging.dicom.dicomweb import DicomwebServer, dicomweb_server
 from app.imaging.dicom.dicomweb_answers import check_uid
 from app.settings import Settings
 from app.store.cache import keep_within, mark_used, remove
@@ -107,14 +107,6 @@ def discard(settings: Settings, series_uid: str) -> None:
 def series_folder(settings: Settings, series_uid: str) -> Path:
     """Return where a series lies when it is in the cache."""
     return settings.cache / SOURCE / check_uid(series_uid)
-
-
-def series_url(settings: Settings, row: ImageRow) -> str | None:
-    """Return where clients retrieve the series of an image themselves, None if it has no such."""
-    if row.source != SOURCE or settings.pacs_url is None:
-        return None
-    study_uid, _, series_uid = row.path.partition("/")
-    return f"{public_url(settings.pacs_url)}/studies/{study_uid}/series/{series_uid}"
 
 
 def keep_room(settings: Settings) -> int:

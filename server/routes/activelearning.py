@@ -1,6 +1,6 @@
 """``/activelearning/{strategy}``: the image to label next."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from app import samples
 from server.dependencies import DatabaseDep, Now, SettingsDep
@@ -18,6 +18,7 @@ router = APIRouter(prefix="/activelearning", tags=["activelearning"])
     response_model_exclude_none=True,
 )
 def next_sample(
+    request: Request,
     database: DatabaseDep,
     settings: SettingsDep,
     now: Now,
@@ -31,4 +32,4 @@ def next_sample(
         sample = samples.assign_next(
             session, strategy=strategy, client_id=client, options=given, settings=settings, now=now
         )
-    return offer(sample, settings) if sample else {}
+    return offer(sample, str(request.base_url)) if sample else {}

@@ -101,7 +101,7 @@ def test_a_sample_tells_where_it_comes_from_and_can_be_labeled(
     assert sample["PatientID"] == f"patient-{seeds[uid]}"
     assert sample["Modality"] == "CT"
     study = sample["StudyInstanceUID"]
-    assert sample["RetrieveURL"] == f"{remote.url}/studies/{study}/series/{uid}"
+    assert sample["RetrieveURL"].endswith(f"/proxy/dicom/wado/studies/{study}/series/{uid}")
     content = server.request("GET", f"/datastore/image?image={uid}").content
     assert sample["checksum"] == f"SHA256:{hashlib.sha256(content).hexdigest()}"
     (tmp_path / sample["name"]).write_bytes(content)

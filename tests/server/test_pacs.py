@@ -74,9 +74,31 @@ class TestHealth:
 class TestSamples:
     def test_of_the_server_tell_where_to_retrieve_the_series(self, pool: Site) -> None:
         with pool.services.database.writing() as session:
-            session.execute(update(ImageRow).values(source="dicomweb", path="1.2/1.3"))
+            series = {"path": "1.2/1.3", "study_uid": "1.2", "series_uid": "1.3"}
+            session.execute(
+                update(ImageRow).values(source="dicomweb", kind="dicom", file_sha256="", **series)
+            )
         sample = pool.client.post("/activelearning/first").json()
-        assert sample["RetrieveURL"] == f"{_URL}/studies/1.2/series/1.3"
+        # On this server: clients see neither the PACS nor its address.
+        address = "http://testserver/proxy/dicom/wado/studies/1.2/series/1.3"
+        assert sample["RetrieveURL"] == address
+        assert _URL not in str(sample)
+
+    def test_without_checksum_have_a_name_that_no_other_content_has(self, pool: Site) -> None:
+        def names() -> set[str]:
+            with pool.services.database.writing() as session:
+                session.execute(update(ImageRow).values(file_sha256=""))
+            client = {"client_id": "a"}
+            first = pool.client.post("/activelearning/first", json=client).json()
+            assert "checksum" not in first
+            assert first["name"].startswith(f"{first['id']}-")
+            assert first["name"].endswith(".nii.gz")
+            return {first["name"]}
+
+        before = names()
+        with pool.services.database.writing() as session:
+            session.execute(update(ImageRow).values(content_sha256="f" * 64))
+        assert not before & names()
 
     def test_of_elsewhere_do_not(self, pool: Site) -> None:
         assert "RetrieveURL" not in pool.client.post("/activelearning/first").json()
