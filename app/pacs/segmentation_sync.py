@@ -1,7 +1,11 @@
-"""Segmentations that others stored on the DICOMweb server, found by one search."""
+"""Segmentations that others stored on the DICOMweb server, found by one search.
+
+A PACS holds far more studies than the pool: mostly only those of its dates are searched.
+"""
 
 import logging
 from collections.abc import Iterator
+from typing import Final
 
 from sqlalchemy import select
 
@@ -9,11 +13,15 @@ from app.background.work import WorkContext
 from app.errors import LabelError, NotFoundError, PacsRefusedError
 from app.imaging.dicom.dicomweb import DicomwebServer, RemoteInstance
 from app.intake.pool import is_available
+from app.pacs import status
 from app.pacs.retrieval import SOURCE
 from app.pacs.segmentations import take_segmentation, unknown_segmentations
 from app.store.tables import ImageRow, SegmentationRow
 
 logger = logging.getLogger(__name__)
+
+_HOUR_S: Final = 3600.0
+"""Time after which segmentations are searched in all studies of the server again."""
 
 
 def take_segmentations(context: WorkContext, server: DicomwebServer) -> Iterator[bool]:
@@ -30,12 +38,28 @@ def take_segmentations(context: WorkContext, server: DicomwebServer) -> Iterator
         PacsDownError: If the server stops answering.
     """
     try:
-        found = server.find_objects({"Modality": "SEG"})
+        found = server.find_objects({"Modality": "SEG", **_dates(context)})
     except PacsRefusedError as error:
         logger.warning("segmentations were not looked for: %s", error)
         return
     for instance in _news(context, found):
         yield _take(context, server, instance)
+
+
+def _dates(context: WorkContext) -> dict[str, str]:
+    """Return the filter for the dates of our studies; none once in an hour.
+
+    The server may know another date of a study than its files, or none: the search without
+    the filter finds what was missed.
+    """
+    with context.database.reading() as session:
+        known = status.pacs_status(session, context.settings)
+        last = known.synced_at if known else None
+        wanted = select(ImageRow.study_date).where(ImageRow.source == SOURCE, is_available())
+        dates = sorted(set(session.scalars(wanted)))
+    if last is None or last // _HOUR_S != context.clock() // _HOUR_S or not all(dates):
+        return {}
+    return {"StudyDate": f"{dates[0]}-{dates[-1]}"} if dates else {}
 
 
 def _news(context: WorkContext, found: list[RemoteInstance]) -> list[RemoteInstance]:

@@ -255,6 +255,28 @@ class TestSegmentations:
             rows = session.scalars(select(LabelRow)).all()
         assert [(row.image_id, row.tag, row.version) for row in rows] == [(uid, "final", 1)]
 
+    def test_is_found_by_the_date_of_its_study_and_once_in_an_hour_by_any(
+        self, site: PacsSite
+    ) -> None:
+        now = 7200.0
+        site = replace(site, context=replace(site.context, clock=lambda: now))
+        for seed, date in ((1, "20260102"), (2, "20260304")):
+            site.add_series(seed, StudyDate=date)
+        site.run(sync)
+        site.remote.upload([write_segmentation(site.files(1), drawn(), DERIVATION)])
+        now += 60.0
+        assert site.run(sync)["labels"] == 1
+        with site.context.database.writing() as session:
+            for row in session.scalars(select(ImageRow)):
+                row.study_date = "20250101"
+        other = replace(DERIVATION, seed="another")
+        site.remote.upload([write_segmentation(site.files(2), drawn(), other)])
+        now += 60.0
+        # The PACS knows this study by another date.
+        assert site.run(sync)["labels"] == 0
+        now += 3600.0
+        assert site.run(sync)["labels"] == 1
+
     def test_of_a_study_without_images_is_not_retrieved(self, site: PacsSite) -> None:
         site.add_series(1)
         site.remote.upload([write_segmentation(site.files(1), drawn(), DERIVATION)])
