@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     EnhancedSRStorage,
     ExplicitVRLittleEndian,
@@ -23,7 +24,7 @@ from tests.factories import write_dicom
 
 def written(dataset: pydicom.Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
     stream = BytesIO()
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset.save_as(stream, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
     return stream.getvalue()
 
