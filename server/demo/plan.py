@@ -36,7 +36,7 @@ class DemoPlan:
     pool: int = 40
     test: int = 16
     rounds: int = 4
-    epochs: int = 5
+    epochs: int = 4
     samples: int = 10
     profile: str = "small"
     dicom_every: int = 8
