@@ -42,7 +42,6 @@ __all__ = [
     "list_quarantine",
     "open_volume",
     "pool_counts",
-    "register_upload",
     "remove_image",
     "scan_steps",
     "scan_studies",
@@ -87,24 +86,6 @@ class CheckedUpload:
     """
 
     row: ImageRow
-
-
-def register_upload(
-    session: Session,
-    files: FileStore,
-    settings: Settings,
-    *,
-    path: Path,
-    image_id: str | None,
-    name: str,
-    info: Json,
-    now: float,
-) -> ImageRow:
-    """Take an uploaded file into the pool: ``check_upload`` and ``keep_upload`` in one go."""
-    checked = check_upload(
-        files, settings, path=path, image_id=image_id, name=name, info=info, now=now
-    )
-    return keep_upload(session, checked, now=now)
 
 
 def check_upload(

@@ -92,11 +92,13 @@ def test_dice_forgives_paint_below_the_threshold(deployment: Deployment, tmp_pat
     path = tmp_path / "a.nrrd"
     write_volume(path, Volume(image.hu, image.grid, 120.0))
     painted = encode_canonical(drawn(block(slice(2, 9))), image.grid)
+    kept_in = (deployment.files, deployment.settings)
+    upload = images.check_upload(*kept_in, path=path, image_id="a", name="a.nrrd", info={}, now=1.0)
     with deployment.database.writing() as session:
-        common = (session, deployment.files, deployment.settings)
-        images.register_upload(*common, path=path, image_id="a", name="a.nrrd", info={}, now=1.0)
+        images.keep_upload(session, upload, now=1.0)
         labels.submit_label(
-            *common,
+            session,
+            *kept_in,
             image_id="a",
             content=painted,
             file_name="a.nrrd",

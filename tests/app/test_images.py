@@ -25,17 +25,17 @@ from tests.factories import edit_dicom, make_grid, make_volume, write_dicom
 def upload(
     deployment: Deployment, path: Path, *, image_id: str | None = None, name: str = ""
 ) -> ImageRow:
+    checked = images.check_upload(
+        deployment.files,
+        deployment.settings,
+        path=path,
+        image_id=image_id,
+        name=name or path.name,
+        info={"client_id": "user-xyz"},
+        now=100.0,
+    )
     with deployment.database.writing() as session:
-        return images.register_upload(
-            session,
-            deployment.files,
-            deployment.settings,
-            path=path,
-            image_id=image_id,
-            name=name or path.name,
-            info={"client_id": "user-xyz"},
-            now=100.0,
-        )
+        return images.keep_upload(session, checked, now=100.0)
 
 
 def volume_file(folder: Path, name: str = "case.nii.gz", seed: int = 0) -> Path:
