@@ -20,8 +20,8 @@ from app.predictions import Prediction, predict
 from app.recipes import calcium
 from app.settings import Settings
 from app.store.tables import ImageRow, JobRow, Json, LabelRow, ModelVersionRow, PredictionRow
-from models.dataset import TrainingCase
 from models.predictor import Predictor
+from models.training.dataset import TrainingCase
 
 
 @dataclass(frozen=True, eq=False)

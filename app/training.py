@@ -26,7 +26,7 @@ from app.recipes import calcium
 from app.store.files import write_durably
 from app.store.tables import ImageRow, JobRow, Json, LabelRow, ModelVersionRow
 from models.checkpoint import JsonValue
-from models.trainer import EpochReport, Trainer
+from models.training.trainer import EpochReport, Trainer
 
 logger = logging.getLogger(__name__)
 

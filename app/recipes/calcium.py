@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from app.arrays import AxialImage
 from app.calcium.labels import ARTERIES, CALCIUM_LABELS, REGION_LABELS
 from app.settings import Settings
-from models.dataset import TrainingCase
 from models.network import NetworkConfig, paper_network, small_network
 from models.predictor import NetworkPrediction
-from models.trainer import TrainerConfig
+from models.training.dataset import TrainingCase
+from models.training.trainer import TrainerConfig
 
 MODEL: Final = "calcium"
 """Name of the model on the wire; without a space, which clients would turn into a plus."""

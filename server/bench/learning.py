@@ -14,7 +14,7 @@ from app.imaging.reader import read_volume
 from app.predictions import load_predictor
 from app.recipes import calcium
 from app.settings import Settings, load_settings
-from models.trainer import Trainer
+from models.training.trainer import Trainer
 from server.bench.figures import Figure, Section
 from server.bench.scale import Scale
 from server.demo.patients import Order, Patient, make_patients

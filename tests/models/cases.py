@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.dataset import TrainingCase
 from models.network import NetworkConfig, small_network
+from models.training.dataset import TrainingCase
 
 SPACING_MM = (3.0, 2.0, 2.0)
 THRESHOLD_HU = 130

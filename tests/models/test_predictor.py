@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from models.checkpoint import Checkpoint, save
-from models.dataset import Item, make_batch
 from models.dropout import seeded_masks
 from models.network import MultiTaskNetwork
 from models.predictor import NetworkPrediction, Predictor
+from models.training.dataset import Item, make_batch
 from models.uncertainty import BinaryStatistics
 from tests.models.cases import SPACING_MM, THRESHOLD_HU, planted_case, planted_volume, tiny_network
 from tests.models.test_network import lively_network

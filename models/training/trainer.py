@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint import SUFFIX, Checkpoint, JsonValue, save
+from ..dropout import draw_masks
+from ..network import MultiTaskNetwork, NetworkConfig
 from . import training_state
-from .checkpoint import SUFFIX, Checkpoint, JsonValue, save
 from .dataset import (
     Batch,
     SamplingConfig,
@@ -27,9 +29,7 @@ from .dataset import (
     make_batch,
     patch_size,
 )
-from .dropout import draw_masks
 from .losses import coarse_loss, task_losses
-from .network import MultiTaskNetwork, NetworkConfig
 from .optimization import copy_weights, follow, make_optimizer
 from .training_state import TrainingState
 from .validation import Validation, validate

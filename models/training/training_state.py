@@ -10,7 +10,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .checkpoint import JsonValue, write_atomically
+from ..checkpoint import JsonValue, write_atomically
 
 _PROGRESS = "progress"
 """Key of the JSON text in the file's metadata."""

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from models import checkpoint
-from models.augmentation import NO_AUGMENTATION
-from models.dataset import SamplingConfig, TrainingCase
-from models.trainer import DivergedError, EpochReport, Trainer, TrainerConfig
-from models.weighting import Weighting
+from models.training.augmentation import NO_AUGMENTATION
+from models.training.dataset import SamplingConfig, TrainingCase
+from models.training.trainer import DivergedError, EpochReport, Trainer, TrainerConfig
+from models.training.weighting import Weighting
 from tests.models.cases import planted_case, tiny_network
 
 QUICK = TrainerConfig(epochs=3, steps_per_epoch=3, batch_size=4)

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..inputs import padded_size
+from ..metrics import Counts, count_classes, mean_dice
+from ..network import MultiTaskNetwork, NetworkConfig
 from .dataset import Batch, Item, TrainingCase, make_batch, telling_items
-from .inputs import padded_size
 from .losses import task_losses
-from .metrics import Counts, count_classes, mean_dice
-from .network import MultiTaskNetwork, NetworkConfig
 
 
 @dataclass(frozen=True)

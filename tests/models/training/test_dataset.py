@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.augmentation import (
+from models.inputs import ContentBox, find_content, network_input, position_planes, take_slab
+from models.training.augmentation import (
     NO_AUGMENTATION,
     AugmentationConfig,
     disturb_attenuation,
@@ -11,8 +12,14 @@ from models.augmentation import (
     draw_grid,
     draw_metal,
 )
-from models.dataset import Item, SliceKind, SliceSampler, TrainingCase, make_batch, telling_items
-from models.inputs import ContentBox, find_content, network_input, position_planes, take_slab
+from models.training.dataset import (
+    Item,
+    SliceKind,
+    SliceSampler,
+    TrainingCase,
+    make_batch,
+    telling_items,
+)
 from tests.models.cases import SIDE, THRESHOLD_HU, planted_case, tiny_network
 
 SIZE = (SIDE, SIDE)

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from models.losses import coarse_loss, cross_entropy_dice, task_losses
 from models.tasks import TaskSpec
-from models.weighting import FixedWeighting, HomoscedasticWeighting, make_weighting
+from models.training.losses import coarse_loss, cross_entropy_dice, task_losses
+from models.training.weighting import FixedWeighting, HomoscedasticWeighting, make_weighting
 
 TASKS = (TaskSpec("region", 3), TaskSpec("lesion", 2))
 

@@ -15,6 +15,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from ..inputs import (
+    AIR_HU,
+    ContentBox,
+    find_content,
+    network_input,
+    padded_size,
+    position_planes,
+    take_slab,
+)
+from ..network import NetworkConfig
 from .augmentation import (
     METAL_HU,
     NO_AUGMENTATION,
@@ -25,16 +35,6 @@ from .augmentation import (
     draw_grid,
     draw_metal,
 )
-from .inputs import (
-    AIR_HU,
-    ContentBox,
-    find_content,
-    network_input,
-    padded_size,
-    position_planes,
-    take_slab,
-)
-from .network import NetworkConfig
 
 _REACH_MM = 15.0
 """Candidates this near to an artery region are hard to tell from its calcium."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .tasks import TaskSpec
+from ..tasks import TaskSpec
 
 _DICE_SMOOTHING = 1.0
 """Voxels added above and below the Dice fraction, so that an absent class is defined."""

@@ -1,0 +1,1 @@
+"""Fitting a network: cases, losses, schedules and the trainer."""
