@@ -9,7 +9,7 @@ from app import model_versions
 from app.settings import Settings
 from app.store.tables import PredictionRow
 
-_SCORER: Final = "1"
+_SCORER: Final = "2"
 """Version of everything between a network's output and a row; rows of another one are stale."""
 
 

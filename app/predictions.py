@@ -33,8 +33,12 @@ from app.recipes.calcium import label_map
 from app.settings import Settings
 from app.store.tables import ImageRow, JobRow, Json, ModelVersionRow, PredictionRow
 from models.predictor import NetworkPrediction, Predictor
-from strategies.aggregation import image_uncertainty
-from strategies.uncertainty import clinical_uncertainty
+from strategies.aggregation import ImageUncertainty, image_uncertainty
+from strategies.uncertainty import (
+    VarianceShares,
+    category_entropy,
+    clinical_uncertainty,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +55,9 @@ class Prediction:
         scores: Calcium table of the label map.
         agatston_samples: Agatston score per sample and artery, shape (T, 4).
         clinical_uncertainty: Standard deviation of log(1 + total Agatston) over the samples.
-        lesion_uncertainty: Mutual information of the lesions weighted by what they score.
+        category_entropy: Entropy of the samples' risk categories, in nats.
+        uncertainty: Measures of the candidate voxels.
+        shares: Which head's doubt moves the scores.
         region_uncertainty: Entropy at the boundary of the artery regions, in nats.
         has_candidates: Whether any voxel within reach may be calcium.
         embedding: Encoder features, shape (D,).
@@ -62,7 +68,9 @@ class Prediction:
     scores: CalciumScores
     agatston_samples: NDArray[np.float64]
     clinical_uncertainty: float
-    lesion_uncertainty: float
+    category_entropy: float
+    uncertainty: ImageUncertainty
+    shares: VarianceShares
     region_uncertainty: float
     has_candidates: bool
     embedding: NDArray[np.float32]
@@ -93,12 +101,15 @@ def predict(predictor: Predictor, image: AxialImage, settings: Settings) -> Pred
         threshold_hu=image.threshold_hu,
         rule=settings.rule,
     )
+    totals = samples.sum(axis=1)[None]
     return Prediction(
         labels=labeled,
         scores=_scores(image, labeled, settings),
         agatston_samples=samples,
-        clinical_uncertainty=float(clinical_uncertainty(samples.sum(axis=1)[None])[0]),
-        lesion_uncertainty=_lesion_uncertainty(image, raw, settings),
+        clinical_uncertainty=float(clinical_uncertainty(totals)[0]),
+        category_entropy=float(category_entropy(totals)[0]),
+        uncertainty=_uncertainty(image, raw, settings),
+        shares=VarianceShares(0.0, 0.0),
         region_uncertainty=raw.region_entropy,
         has_candidates=raw.candidate_index.size > 0,
         embedding=raw.embedding,
@@ -171,17 +182,19 @@ def encode_label_map(
         return path.read_bytes()
 
 
-def _lesion_uncertainty(image: AxialImage, raw: NetworkPrediction, settings: Settings) -> float:
+def _uncertainty(image: AxialImage, raw: NetworkPrediction, settings: Settings) -> ImageUncertainty:
     stakes = agatston_at_stake(
         image.hu, raw.candidate_index, spacing_mm=image.spacing_mm, rule=settings.rule
     )
     return image_uncertainty(
         raw.mutual_information,
+        entropy=raw.entropy,
+        artery=raw.artery,
         component=stakes.component,
         agatston_at_stake=stakes.agatston,
         artery_samples=raw.artery_samples,
         voxel_volume_mm3=float(np.prod(image.spacing_mm)),
-    ).lesion
+    )
 
 
 def _scores(image: AxialImage, labeled: NDArray[np.uint8], settings: Settings) -> CalciumScores:
@@ -242,6 +255,7 @@ def _predicted_from(image: ImageRow) -> tuple[object, ...]:
 def _row(
     prediction: Prediction, image_id: str, version_id: int, digest: str, settings: Settings
 ) -> PredictionRow:
+    measures = prediction.uncertainty
     return PredictionRow(
         image_id=image_id,
         model_version_id=version_id,
@@ -251,8 +265,19 @@ def _row(
         agatston_samples=prediction.agatston_samples.round(4).tolist(),
         agatston=prediction.agatston,
         clinical_uncertainty=prediction.clinical_uncertainty,
-        lesion_uncertainty=prediction.lesion_uncertainty,
+        lesion_uncertainty=measures.lesion,
         region_uncertainty=prediction.region_uncertainty,
+        foreground_uncertainty=measures.foreground,
+        top_uncertainty=measures.top,
+        pairwise_dice=measures.pairwise_dice,
+        category_entropy=prediction.category_entropy,
+        entropy=measures.entropy,
+        entropy_lm=measures.entropy_by_artery[0],
+        entropy_lad=measures.entropy_by_artery[1],
+        entropy_lcx=measures.entropy_by_artery[2],
+        entropy_rca=measures.entropy_by_artery[3],
+        lesion_share=prediction.shares.lesion,
+        region_share=prediction.shares.region,
         has_candidates=prediction.has_candidates,
         embedding=prediction.embedding.astype("<f4").tobytes(),
         seconds=prediction.seconds,

@@ -55,6 +55,8 @@ class NetworkPrediction:
         lesion: Calcified voxels of the deterministic pass.
         candidate_index: Flat indices of the candidates within reach of a predicted region
             or lesion, ascending, shape (N,), int64.
+        artery: Likeliest artery 1..4 of each of them, whether or not background is likelier
+            still, shape (N,), uint8.
         artery_samples: Artery 1..4 of each of them if sample t calls it a lesion, else 0,
             shape (T, N), uint8.
         mutual_information: Disagreement of the samples about each of them in nats, 0 to
@@ -69,6 +71,7 @@ class NetworkPrediction:
     region: NDArray[np.uint8]
     lesion: NDArray[np.bool_]
     candidate_index: NDArray[np.int64]
+    artery: NDArray[np.uint8]
     artery_samples: NDArray[np.uint8]
     mutual_information: NDArray[np.float32]
     entropy: NDArray[np.float32]
@@ -140,6 +143,7 @@ class _SlicePoints:
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
+    artery: NDArray[np.uint8]
     arteries: NDArray[np.uint8]
     mutual_information: NDArray[np.float32]
     entropy: NDArray[np.float32]
@@ -181,7 +185,8 @@ class _VolumePass:
         lesion = logits["lesion"][:, :, :height, :width].softmax(dim=1)[:, 1]
         self._keep_maps(indices, region, lesion)
         for place, index in enumerate(indices):
-            self._points.append(self._sample(index, prefix.select(place), lesion[place].cpu()))
+            part = prefix.select(place)
+            self._points.append(self._sample(index, part, region[place], lesion[place].cpu()))
 
     def collect(self, shape: tuple[int, ...], content: ContentBox) -> NetworkPrediction:
         """Put the slices together, in the frame of the volume that content was cut from."""
@@ -193,6 +198,7 @@ class _VolumePass:
             region=_embed(self._region, shape, content),
             lesion=_embed(self._lesion, shape, content),
             candidate_index=(slices * shape[1] + rows) * shape[2] + columns,
+            artery=np.concatenate([points.artery for points in self._points]),
             artery_samples=np.concatenate([points.arteries for points in self._points], axis=1),
             mutual_information=np.concatenate(
                 [points.mutual_information for points in self._points]
@@ -224,7 +230,9 @@ class _VolumePass:
         self._region[indices.start : indices.stop] = values.byte().cpu().numpy()
         self._lesion[indices.start : indices.stop] = is_lesion.cpu().numpy()
 
-    def _sample(self, index: int, prefix: DecoderState, lesion: Tensor) -> _SlicePoints:
+    def _sample(
+        self, index: int, prefix: DecoderState, region: Tensor, lesion: Tensor
+    ) -> _SlicePoints:
         candidates = self._hu[index] >= self._threshold_hu
         near = _dilate(torch.from_numpy(self._region[index] > 0), self._reach).numpy()
         rows, columns = np.nonzero(candidates & near)
@@ -235,13 +243,14 @@ class _VolumePass:
         for logits in self._sampled_logits(prefix, points):
             probs = logits["lesion"].softmax(dim=1)[:, 1]
             statistics.add(probs)
-            artery = torch.where(probs >= _LESION_PROBABILITY, _artery(logits["region"]), 0)
-            arteries[done : done + artery.shape[0]] = artery.byte().cpu().numpy()
-            done += artery.shape[0]
+            part = torch.where(probs >= _LESION_PROBABILITY, _artery(logits["region"]), 0)
+            arteries[done : done + part.shape[0]] = part.byte().cpu().numpy()
+            done += part.shape[0]
         if not self._samples:
             statistics.add(lesion[points[0], points[1]][None])
+        artery = _artery(region[None, :, rows, columns])[0].byte().cpu().numpy()
         return _SlicePoints(
-            rows, columns, arteries, statistics.mutual_information(), statistics.entropy()
+            rows, columns, artery, arteries, statistics.mutual_information(), statistics.entropy()
         )
 
     def _sampled_logits(self, prefix: DecoderState, points: Tensor) -> Iterator[dict[str, Tensor]]:

@@ -26,6 +26,10 @@ LESION_SATURATION_AGATSTON = 100.0
 """Agatston score at stake from which a lesion counts fully, the width of the moderate category."""
 
 
+_ARTERY_NUMBERS = range(1, 5)
+"""LM, LAD, LCX and RCA."""
+
+
 @dataclass(frozen=True)
 class ImageUncertainty:
     """Hold every aggregate of one image; see the functions of the same name.
@@ -35,17 +39,23 @@ class ImageUncertainty:
         top: u_top, nats.
         pairwise_dice: u_pd, in [0, 1).
         lesion: u_les, nats.
+        entropy: Mean predictive entropy of the candidate voxels, nats.
+        entropy_by_artery: The same of the candidates of LM, LAD, LCX and RCA each, nats.
     """
 
     foreground: float
     top: float
     pairwise_dice: float
     lesion: float
+    entropy: float
+    entropy_by_artery: tuple[float, ...]
 
 
 def image_uncertainty(
     mutual_information: NDArray[np.floating],
     *,
+    entropy: NDArray[np.floating],
+    artery: NDArray[np.uint8],
     component: NDArray[np.integer],
     agatston_at_stake: NDArray[np.float64],
     artery_samples: NDArray[np.uint8],
@@ -55,6 +65,8 @@ def image_uncertainty(
 
     Args:
         mutual_information: In nats, >= 0, shape (V,): V candidate voxels.
+        entropy: Predictive entropy of each voxel in nats, >= 0, shape (V,).
+        artery: Likeliest artery of each voxel, 1 to 4, shape (V,).
         component: Lesion each voxel belongs to, shape (V,): 1..L, 0 for none.
         agatston_at_stake: Agatston score that comes or goes with each lesion, shape (L,).
         artery_samples: Artery of each voxel in each pass, 0 for no calcium, shape (T, V).
@@ -77,6 +89,10 @@ def image_uncertainty(
         ),
         lesion=lesion_uncertainty(
             mutual_information, component=component, agatston_at_stake=agatston_at_stake
+        ),
+        entropy=foreground_uncertainty(entropy, voxel_volume_mm3=voxel_volume_mm3),
+        entropy_by_artery=uncertainty_by_artery(
+            entropy, artery=artery, voxel_volume_mm3=voxel_volume_mm3
         ),
     )
 
@@ -102,6 +118,31 @@ def foreground_uncertainty(
     smoothing_voxels = _voxel_count(SMOOTHING_MM3, voxel_volume_mm3)
     total = mutual_information.sum(dtype=np.float64)
     return float(total / (mutual_information.size + smoothing_voxels))
+
+
+def uncertainty_by_artery(
+    values: NDArray[np.floating], *, artery: NDArray[np.uint8], voxel_volume_mm3: float
+) -> tuple[float, ...]:
+    """Average voxel uncertainties over the candidates of each artery, as ``u_fg`` over all.
+
+    Args:
+        values: Uncertainty in nats, >= 0, shape (V,): V candidate voxels.
+        artery: Likeliest artery of each voxel, 1 to 4, shape (V,).
+        voxel_volume_mm3: Volume of one voxel, > 0.
+
+    Returns:
+        Uncertainty in nats of LM, LAD, LCX and RCA; 0 without voxels.
+
+    Raises:
+        ValueError: If shapes do not fit, a value is negative or not finite, or an artery is
+            not one of the four.
+    """
+    if artery.shape != values.shape or (artery.size and not 1 <= artery.min() <= artery.max() <= 4):
+        raise ValueError(f"expected arteries 1 to 4 of shape {values.shape}, got {artery.shape}")
+    return tuple(
+        foreground_uncertainty(values[artery == number], voxel_volume_mm3=voxel_volume_mm3)
+        for number in _ARTERY_NUMBERS
+    )
 
 
 def top_uncertainty(

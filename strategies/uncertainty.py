@@ -1,5 +1,7 @@
 """How unsure a model is: measures over the stochastic passes of a prediction."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
@@ -135,6 +137,57 @@ def category_entropy(agatston: NDArray[np.float64]) -> NDArray[np.float64]:
     shares = is_category.mean(axis=1)
     entropy: NDArray[np.float64] = np.maximum(-xlogy(shares, shares).sum(axis=-1), 0.0)
     return entropy
+
+
+@dataclass(frozen=True)
+class VarianceShares:
+    """Hold which head's doubt moves the scores, as shares of the variance with both heads.
+
+    What is missing to 1 comes from the two together. Both are 0 where nothing varies.
+
+    Attributes:
+        lesion: Share that the lesion head's masks alone bring about, in [0, 1].
+        region: Share that the region head's masks alone bring about, in [0, 1].
+    """
+
+    lesion: float
+    region: float
+
+
+def variance_shares(
+    both: NDArray[np.float64], lesion_only: NDArray[np.float64], region_only: NDArray[np.float64]
+) -> VarianceShares:
+    """Split the variance of log(1 + Agatston) by the head that brings it about.
+
+    The variance is added up over the arteries: a region in doubt moves calcium from one
+    artery to another and leaves the total as it is.
+
+    Args:
+        both: Agatston scores of T passes in which both heads drop channels, shape (T, A).
+        lesion_only: The same masks, but in the lesion head alone, shape (T', A).
+        region_only: The same masks, but in the region head alone, shape (T', A).
+
+    Returns:
+        Shares, each at most 1 and together at most 1; 0 where the variance of ``both`` is.
+
+    Raises:
+        ValueError: If there are fewer than two passes, or a score is negative or not finite.
+
+    References:
+        First-order indices of Sobol 2001, https://doi.org/10.1016/S0378-4754(00)00270-6, but
+        with the other head at its mean network instead of averaged over its masks.
+    """
+    total, lesion, region = map(_log_variance, (both, lesion_only, region_only))
+    if total == 0.0:
+        return VarianceShares(0.0, 0.0)
+    # Interplay can make the two parts larger than the whole; their proportion is what counts.
+    whole = max(total, lesion + region)
+    return VarianceShares(lesion / whole, region / whole)
+
+
+def _log_variance(agatston: NDArray[np.float64]) -> float:
+    _check_agatston(agatston.T)
+    return float(np.log1p(agatston).var(axis=0, ddof=1).sum())
 
 
 def _check_probs(probs: NDArray[np.float64]) -> None:

@@ -180,6 +180,19 @@ class PredictionRow(Base):
     clinical_uncertainty: Mapped[float]
     lesion_uncertainty: Mapped[float]
     region_uncertainty: Mapped[float]
+    # Further measures of strategies.aggregation and strategies.uncertainty, by the same names.
+    foreground_uncertainty: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    top_uncertainty: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    pairwise_dice: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    category_entropy: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    entropy: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    entropy_lm: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    entropy_lad: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    entropy_lcx: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    entropy_rca: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    # Shares of the score's variance that one head's masks alone bring about; both 0 without any.
+    lesion_share: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    region_share: Mapped[float] = mapped_column(default=0.0, server_default="0")
     has_candidates: Mapped[bool]
     embedding: Mapped[bytes] = mapped_column(LargeBinary)  # float32
     seconds: Mapped[float]

@@ -19,6 +19,8 @@ from app.intake.label_check import encode_canonical
 from app.predictions import Prediction
 from app.recipes import calcium
 from app.store.tables import JobRow
+from strategies.aggregation import ImageUncertainty
+from strategies.uncertainty import VarianceShares
 from tests.app.conftest import Deployment
 from tests.app.pool import add_model_version, add_prediction
 from tests.factories import make_grid
@@ -56,7 +58,9 @@ def prediction(image: AxialImage, mask: NDArray[np.bool_]) -> Prediction:
         scores=scores,
         agatston_samples=np.zeros((0, 4)),
         clinical_uncertainty=0.0,
-        lesion_uncertainty=0.0,
+        category_entropy=0.0,
+        uncertainty=ImageUncertainty(0.0, 0.0, 0.0, 0.0, 0.0, (0.0,) * 4),
+        shares=VarianceShares(0.0, 0.0),
         region_uncertainty=0.0,
         has_candidates=True,
         embedding=np.zeros(1, np.float32),

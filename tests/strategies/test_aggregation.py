@@ -1,4 +1,5 @@
 from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from strategies.aggregation import (
     lesion_uncertainty,
     rank_average,
     top_uncertainty,
+    uncertainty_by_artery,
 )
 
 information = arrays(np.float64, st.integers(0, 30), elements=st.floats(0, 1.6))
@@ -98,7 +100,12 @@ def test_order_of_voxels_does_not_matter(values: NDArray[np.float64], seed: int)
     order = rng.permutation(values.size)
     first = aggregate(values, component, samples)
     second = aggregate(values[order], component[order], samples[:, order])
-    assert astuple(first) == pytest.approx(astuple(second), abs=1e-9)
+    assert flat(first) == pytest.approx(flat(second), abs=1e-9)
+
+
+def flat(uncertainty: ImageUncertainty) -> tuple[Any, ...]:
+    *numbers, by_artery = astuple(uncertainty)
+    return (*numbers, *by_artery)
 
 
 def aggregate(
@@ -106,6 +113,8 @@ def aggregate(
 ) -> ImageUncertainty:
     return image_uncertainty(
         values,
+        entropy=values,
+        artery=np.full(values.shape, 2, np.uint8),
         component=component,
         agatston_at_stake=np.array([20.0, 80.0, 300.0]),
         artery_samples=samples,
@@ -138,8 +147,8 @@ def test_air_around_the_volume_changes_nothing() -> None:
         ),
     )
     plain = aggregate_volume(hu, (values, component, samples))
-    assert min(astuple(plain)) > 0
-    assert astuple(padded) == pytest.approx(astuple(plain), abs=1e-6)
+    assert min(flat(plain)[:5]) > 0
+    assert flat(padded) == pytest.approx(flat(plain), abs=1e-6)
 
 
 @given(information, st.integers(1, 500))
@@ -161,24 +170,38 @@ def test_certain_voxels_outside_lesions_do_not_dilute(
 def test_an_image_without_candidates_is_zero_in_every_way() -> None:
     uncertainty = image_uncertainty(
         np.empty(0, dtype=np.float32),
+        entropy=np.empty(0, dtype=np.float32),
+        artery=np.empty(0, dtype=np.uint8),
         component=np.empty(0, dtype=np.uint16),
         agatston_at_stake=np.empty(0),
         artery_samples=np.empty((10, 0), dtype=np.uint8),
         voxel_volume_mm3=0.75,
     )
-    assert astuple(uncertainty) == (0.0, 0.0, 0.0, 0.0)
+    assert flat(uncertainty) == (0.0,) * 9
 
 
 def test_every_aggregate_has_its_own_place() -> None:
     uncertainty = image_uncertainty(
         np.array([0.2, 0.4], dtype=np.float32),
+        entropy=np.array([0.3, 0.6]),
+        artery=np.array([1, 3], np.uint8),
         component=np.array([1, 1]),
         agatston_at_stake=np.array([50.0]),
         artery_samples=np.array([[1, 2], [0, 0]], dtype=np.uint8),
         voxel_volume_mm3=1.5,
     )
-    # n0 = 2: 0.6 / 4; K = 20 voxels: 0.6 / 20; 1 - 2 / (2 + 2); 0.3 * 0.5.
-    assert astuple(uncertainty) == pytest.approx((0.15, 0.03, 0.5, 0.15))
+    # n0 = 2: 0.6 / 4; K = 20 voxels: 0.6 / 20; 1 - 2 / (2 + 2); 0.3 * 0.5; 0.9 / 4.
+    # By artery: 0.3 / (1 + 2) for LM and 0.6 / (1 + 2) for LCX.
+    expected = (0.15, 0.03, 0.5, 0.15, 0.225, 0.1, 0.0, 0.2, 0.0)
+    assert flat(uncertainty) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("artery", [[0, 1], [1, 5], [1]])
+def test_only_the_four_arteries_have_an_entropy(artery: list[int]) -> None:
+    with pytest.raises(ValueError, match="arteries 1 to 4"):
+        uncertainty_by_artery(
+            np.array([0.1, 0.2]), artery=np.array(artery, np.uint8), voxel_volume_mm3=1.0
+        )
 
 
 def test_ranks_are_averaged_and_ties_share_theirs() -> None:

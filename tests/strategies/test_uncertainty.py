@@ -13,6 +13,7 @@ from strategies.uncertainty import (
     mutual_information,
     pairwise_dice_disagreement,
     predictive_entropy,
+    variance_shares,
 )
 
 logits = arrays(
@@ -215,3 +216,35 @@ def test_impossible_scores_are_refused(measure: object) -> None:
         measure(np.zeros((3, 1)))
     with pytest.raises(ValueError, match="expected finite Agatston scores >= 0"):
         measure(np.array([[0.0, np.nan]]))
+
+
+def spread(deviation: float, artery: int = 0) -> np.ndarray:
+    """Two passes over two arteries whose log(1 + Agatston) differ by twice the deviation."""
+    scores = np.zeros((2, 2))
+    scores[:, artery] = np.expm1([3.0 - deviation, 3.0 + deviation])
+    return scores
+
+
+def test_shares_are_the_parts_of_the_variance() -> None:
+    # Variances with T - 1: 2 * 2² = 8, 2 * 1² = 2 and 2 * 0.5² = 0.5.
+    shares = variance_shares(spread(2.0), spread(1.0), spread(0.5, artery=1))
+    assert (shares.lesion, shares.region) == pytest.approx((0.25, 0.0625))
+
+
+def test_shares_never_exceed_the_whole() -> None:
+    # 8 and 2 of 4.5: their proportion stays, 8 / 10 and 2 / 10.
+    shares = variance_shares(spread(1.5), spread(2.0), spread(1.0))
+    assert (shares.lesion, shares.region) == pytest.approx((0.8, 0.2))
+
+
+def test_calcium_that_only_changes_its_artery_is_the_regions_doubt() -> None:
+    moving = np.array([[50.0, 0.0], [0.0, 50.0]])
+    steady = np.array([[50.0, 0.0], [50.0, 0.0]])
+    shares = variance_shares(moving, steady, moving)
+    assert (shares.lesion, shares.region) == (0.0, 1.0)
+
+
+def test_nothing_that_varies_has_no_shares() -> None:
+    steady = np.full((3, 4), 7.0)
+    shares = variance_shares(steady, steady, steady)
+    assert (shares.lesion, shares.region) == (0.0, 0.0)
