@@ -160,7 +160,30 @@ class ModelVersionRow(Base):
     label_count: Mapped[int]
     is_active: Mapped[bool] = mapped_column(default=False)
     reason: Mapped[str] = mapped_column(default="")
+    decision: Mapped[Json | None] = mapped_column(default=None)  # of app.promotion.gate
+    calibration: Mapped[Json | None] = mapped_column(default=None)  # of its score intervals
     created_at: Mapped[float]
+
+
+class ActivationRow(Base):
+    """A model version began to answer; ``below_id`` is what a rollback goes back to."""
+
+    __tablename__ = "activations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    below_id: Mapped[int | None] = mapped_column(ForeignKey("activations.id"))
+    at: Mapped[float]
+
+
+class PatientSideRow(Base):
+    """Whether a patient is for validation, decided with the first label and never again."""
+
+    __tablename__ = "patient_sides"
+
+    patient_key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    is_validation: Mapped[bool]
+    decided_at: Mapped[float]
 
 
 class PredictionRow(Base):
