@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -20,7 +19,7 @@ from app.intake.pool_mirror import Pool, fresh_pool, shared_pool
 from app.settings import Settings
 from app.store.tables import ImageRow, LabelRow, LeaseRow
 from strategies.registry import DEFAULT_STRATEGY, get_strategy, strategy_names
-from strategies.selection import select_top
+from strategies.selection import Draw, draw_images, prepare
 
 _SECONDS_PER_MINUTE = 60.0
 """Leases are set in minutes."""
@@ -176,11 +175,10 @@ def _lease_best(
     """Lease the best candidate that still is one."""
     if not len(pool.candidates):
         return None
-    utilities = get_strategy(lease.strategy)(pool.candidates, rng)
-    for candidate in _best(utilities, rng):
-        image = _free_image(session, pool.image_id(candidate))
+    for draw in _draws(pool, lease.strategy, rng):
+        image = _free_image(session, pool.image_id(draw.index))
         if image is not None and _try_lease(session, image, lease):
-            return Sample(image, float(utilities[candidate]), lease)
+            return Sample(image, draw.utility, lease)
     return None
 
 
@@ -188,16 +186,15 @@ def _ranked(pool: Pool, strategy: str, rng: np.random.Generator) -> Iterator[str
     """Return the ids of the best candidates as ``_lease_best`` tries them."""
     if not len(pool.candidates):
         return iter(())
-    utilities = get_strategy(strategy)(pool.candidates, rng)
-    return map(pool.image_id, _best(utilities, rng).tolist())
+    return (pool.image_id(draw.index) for draw in _draws(pool, strategy, rng))
 
 
-def _best(utilities: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the places of the highest utilities, best first."""
-    count = min(_ATTEMPTS, utilities.size)
-    # Only the few at the top are sorted: a full sort costs more than everything else here.
-    near = np.flatnonzero(utilities >= np.partition(utilities, -count)[-count])
-    return near[select_top(utilities[near], count, rng)]
+def _draws(pool: Pool, name: str, rng: np.random.Generator) -> Iterator[Draw]:
+    """Draw candidates, the one to serve first."""
+    strategy = get_strategy(name)
+    ranked = prepare(strategy, pool.candidates, strategy.read_options())
+    is_open = np.ones(len(pool.candidates), dtype=np.bool_)
+    return draw_images(ranked, is_open, (), rng.random(_ATTEMPTS).tolist(), rng)
 
 
 def _free_image(session: Session, image_id: str) -> ImageRow | None:

@@ -1,89 +1,108 @@
-"""The default strategy: uncertain images first, a random share to keep the pool honest."""
+"""Rankings by one utility per image, with and without noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.aggregation import rank_average
-from strategies.base import Candidates
-from strategies.sampling import stratified_order
-from strategies.selection import select_top, utilities_from_order
-
-RANDOM_SHARE = 0.2
-"""Share of places filled by stratified random draws instead of by uncertainty.
-
-They reach what the model is confidently wrong about, and being drawn with known chances allow
-an unbiased estimate over the pool.
-"""
+from strategies.base import Candidates, Options
 
 
-def serve_uncertain(candidates: Candidates, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Serve uncertain images first; one place in five is drawn at random by risk stratum.
+@dataclass(frozen=True, eq=False)
+class ByUtility:
+    """Rank by a utility, equal ones in random order.
 
-    Images the active model version has not scored take places of the uncertain share at random:
-    there they are as frequent as in the pool, so a new pool is served at random and no image
-    has to wait for its score. Images without candidate voxels come behind all other scored
-    images and are reached by the random share.
+    Attributes:
+        utilities: Shape (N,), higher = label sooner; -inf for images that are not ranked.
+        needs_scores: Whether only scored images are ranked.
+    """
+
+    utilities: NDArray[np.float64]
+    needs_scores: bool = True
+    is_random: bool = False
+
+    def pick(
+        self,
+        is_open: NDArray[np.bool_],
+        _chosen: Sequence[int],
+        _place: float,
+        rng: np.random.Generator,
+    ) -> tuple[int, float] | None:
+        """Choose the open image of highest utility."""
+        return pick_highest(np.where(is_open, self.utilities, -np.inf), rng)
+
+
+@dataclass(frozen=True, eq=False)
+class AtRandom:
+    """Give every image the same chance."""
+
+    needs_scores: bool = False
+    is_random: bool = True
+
+    def pick(
+        self,
+        is_open: NDArray[np.bool_],
+        _chosen: Sequence[int],
+        _place: float,
+        rng: np.random.Generator,
+    ) -> tuple[int, float] | None:
+        """Choose any open image."""
+        open_places = np.flatnonzero(is_open)
+        return (int(rng.choice(open_places)), 0.0) if open_places.size else None
+
+
+@dataclass(frozen=True)
+class NoOpinion:
+    """Rank nothing, so that every draw is stratified random."""
+
+    needs_scores: bool = False
+    is_random: bool = True
+
+    def pick(
+        self,
+        _is_open: NDArray[np.bool_],
+        _chosen: Sequence[int],
+        _place: float,
+        _rng: np.random.Generator,
+    ) -> tuple[int, float] | None:
+        """Choose no image."""
+        return None
+
+
+def pick_highest(
+    utilities: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[int, float] | None:
+    """Return place and value of the highest utility, equal ones with the same chance.
+
+    Args:
+        utilities: Shape (N,), -inf where nothing may be chosen, never NaN.
+        rng: Source of the order of equal utilities; array order would favor early uploads.
+
+    Returns:
+        None if there is no utility above -inf.
+    """
+    highest = float(utilities.max(initial=-np.inf))
+    if highest == -np.inf:
+        return None
+    return int(rng.choice(np.flatnonzero(utilities == highest))), highest
+
+
+def worth_labeling(candidates: Candidates) -> NDArray[np.bool_]:
+    """Tell which images a model can be unsure of: scored ones with candidate voxels.
+
+    All others are reached by the random share alone.
+    """
+    return candidates.is_scored & candidates.has_candidates
+
+
+def by_measure(
+    candidates: Candidates, measure: NDArray[np.float64], _options: Options | None = None
+) -> ByUtility:
+    """Rank by a measure the images that a model can be unsure of.
 
     Args:
         candidates: The pool, N images.
-        rng: Source of the random share, the places of unscored images and of ties.
-
-    Returns:
-        Utilities, shape (N,), all different, in (0, 1].
+        measure: Shape (N,), finite where an image is worth labeling.
     """
-    by_uncertainty = uncertainty_order(candidates, rng)
-    return utilities_from_order(_merge(by_uncertainty, stratified_order(candidates, rng), rng))
-
-
-def uncertainty_order(candidates: Candidates, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Order scored images by uncertainty and spread unscored ones evenly among them.
-
-    Args:
-        candidates: The pool, N images.
-        rng: Source of the places of unscored images and of the order of ties.
-
-    Returns:
-        A permutation of 0..N-1, first to serve first.
-    """
-    scored = np.flatnonzero(candidates.is_scored)
-    unscored = np.flatnonzero(~candidates.is_scored)
-    utilities = combined_uncertainty(candidates)[scored]
-    is_unscored_place = np.zeros(len(candidates), dtype=np.bool_)
-    is_unscored_place[rng.permutation(len(candidates))[: unscored.size]] = True
-    order = np.empty(len(candidates), dtype=np.int64)
-    order[is_unscored_place] = rng.permutation(unscored)
-    order[~is_unscored_place] = scored[select_top(utilities, scored.size, rng)]
-    return order
-
-
-def combined_uncertainty(candidates: Candidates) -> NDArray[np.float64]:
-    """Average the ranks of clinical and lesion uncertainty.
-
-    Ranks, because the two are in different units and both have long tails.
-
-    Args:
-        candidates: The pool, N images.
-
-    Returns:
-        Mean rank as a share of the ranked images, shape (N,), in (0, 1]; exactly 0 for images
-        without candidate voxels, and for unscored images, of which nothing is known.
-    """
-    is_ranked = candidates.is_scored & candidates.has_candidates
-    terms = np.stack([candidates.clinical_uncertainty, candidates.lesion_uncertainty])
-    combined = np.zeros(len(candidates), dtype=np.float64)
-    combined[is_ranked] = rank_average(terms[:, is_ranked])
-    return combined
-
-
-def _merge(
-    main: NDArray[np.int64], drawn: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Merge two orders; at each place the next image is from ``drawn`` with RANDOM_SHARE."""
-    # Two independent Poisson clocks of rates 1 - share and share: each next tick belongs to
-    # the second with probability share, whatever came before. An image counts when first due.
-    due = np.empty(main.size, dtype=np.float64)
-    due[main] = np.cumsum(rng.exponential(1 / (1 - RANDOM_SHARE), main.size))
-    due_by_chance = np.empty(main.size, dtype=np.float64)
-    due_by_chance[drawn] = np.cumsum(rng.exponential(1 / RANDOM_SHARE, main.size))
-    order: NDArray[np.int64] = np.argsort(np.minimum(due, due_by_chance))
-    return order
+    return ByUtility(np.where(worth_labeling(candidates), measure, -np.inf))

@@ -1,62 +1,274 @@
-"""Choose images by their utilities: shared by every strategy, so ties are broken once."""
+"""Choose images: shared by every strategy, so that shares, patients and ties are seen to once.
+
+What a ranking costs, it costs once in ``prepare``; each draw then takes a few passes over
+arrays of the pool, with no sorting, so that a pool of 100 000 images answers in milliseconds.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies.base import Candidates, Options, Ranking
+from strategies.strata import UNSCORED_STRATUM, candidate_strata
+from strategies.strategy import RANDOM_SHARE, Strategy
 
-def select_top(
-    utilities: NDArray[np.float64],
+LOWEST_COVERAGE = 0.5
+"""Share of the pool that must be scored for its ranking to say something about the pool."""
+
+ARTEFACT_SHARE = 0.2
+"""Largest share of images with artefacts in a batch: models are least sure of what is spoilt."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One image that was chosen.
+
+    Attributes:
+        index: Its index in the pool.
+        utility: What the strategy gave it; 0 where it was drawn at random.
+        is_random: Whether it was drawn with a known chance.
+    """
+
+    index: int
+    utility: float
+    is_random: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A ranked pool, to draw from again and again.
+
+    Attributes:
+        ranking: Opinion of the strategy.
+        random_share: Share of stratified random draws.
+        strata: Stratum of each image, shape (N,).
+        patient: Group number of each image, shape (N,).
+        has_artefact: Whether noise, motion or metal was found, shape (N,), or None.
+    """
+
+    ranking: Ranking
+    random_share: float
+    strata: NDArray[np.int64]
+    patient: NDArray[np.int64]
+    has_artefact: NDArray[np.bool_] | None
+
+    def coverage(self, is_open: NDArray[np.bool_]) -> float:
+        """Return which share of the open images is scored; 0 of none."""
+        scored = int(np.count_nonzero(is_open & (self.strata != UNSCORED_STRATUM)))
+        return scored / max(int(np.count_nonzero(is_open)), 1)
+
+
+def select_batch(
+    strategy: Strategy,
+    candidates: Candidates,
     count: int,
     rng: np.random.Generator,
-    *,
-    patient: NDArray[np.int64] | None = None,
+    options: Options | None = None,
 ) -> NDArray[np.int64]:
-    """Choose the images of highest utility, best first, equal utilities in random order.
+    """Choose a batch: images to be labeled before the model learns anything new.
 
     Args:
-        utilities: Shape (N,), finite, higher = label sooner.
+        strategy: The strategy.
+        candidates: The pool, N images.
         count: Number of images wanted, >= 0.
-        rng: Source of the order of equal utilities.
-        patient: Group numbers, shape (N,). When given, only the best image of each patient
-            is chosen: two scans of one heart teach little more than one.
+        rng: Source of all randomness.
+        options: Options to set; the others have their defaults.
 
     Returns:
-        Indices into ``utilities``, fewer than ``count`` when the images (or patients) run out.
+        Indices into the pool, first to label first; at most one image of each patient, so
+        fewer than ``count`` when the patients run out.
 
     Raises:
-        ValueError: If a utility is not finite, ``count`` is negative or shapes differ.
+        ValueError: If ``count`` is negative, an option is wrong, or a field is missing that
+            the strategy needs.
     """
-    _check_selection(utilities, count, patient)
-    # The permutation decides between equal utilities; array order would favor early uploads.
-    order: NDArray[np.int64] = np.lexsort((rng.permutation(utilities.size), -utilities))
-    if patient is not None:
-        _, first_places = np.unique(patient[order], return_index=True)
-        order = order[np.sort(first_places)]
-    return order[:count]
-
-
-def utilities_from_order(order: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Turn an order, best first, into utilities: 1 for the first of N, down to 1/N.
-
-    Args:
-        order: A permutation of 0..N-1, shape (N,).
-
-    Returns:
-        Utilities, shape (N,), all different, in (0, 1].
-    """
-    utilities = np.empty(order.size, dtype=np.float64)
-    utilities[order] = np.arange(order.size, 0, -1) / max(order.size, 1)
-    return utilities
-
-
-def _check_selection(
-    utilities: NDArray[np.float64], count: int, patient: NDArray[np.int64] | None
-) -> None:
-    if utilities.ndim != 1:
-        raise ValueError(f"expected utilities of shape (N,), got {utilities.shape}")
-    if not np.isfinite(utilities).all():
-        raise ValueError("expected finite utilities, got NaN or infinity")
     if count < 0:
         raise ValueError(f"expected a count >= 0, got {count}")
-    if patient is not None and patient.shape != utilities.shape:
-        raise ValueError(f"expected patient of shape {utilities.shape}, got {patient.shape}")
+    prepared = prepare(strategy, candidates, strategy.read_options(options))
+    # Evenly spread places give every share of the batch its exact number, up to one image.
+    places = (rng.permutation(count) + rng.random(count)) / max(count, 1)
+    is_open = np.ones(len(candidates), dtype=np.bool_)
+    draws = draw_images(prepared, is_open, (), places.tolist(), rng)
+    return np.array([draw.index for draw in draws], dtype=np.int64)
+
+
+def prepare(strategy: Strategy, candidates: Candidates, options: Options) -> Prepared:
+    """Rank a pool.
+
+    Args:
+        strategy: The strategy.
+        candidates: The pool, N images; where the strategy has a shortlist, fields that it
+            needs may be None as long as nothing is on the list.
+        options: Values of all options.
+
+    Raises:
+        ValueError: If a field is missing that the strategy needs.
+    """
+    if strategy.shortlist is None:
+        ranking = rank(strategy, candidates, options)
+    else:
+        places = strategy.shortlist(candidates)
+        ranking = Shortlisted(rank(strategy, candidates.take(places), options), places)
+    return prepared(ranking, candidates, options)
+
+
+def prepared(ranking: Ranking, candidates: Candidates, options: Options) -> Prepared:
+    """Join a ranking with what drawing needs to know of its pool."""
+    return Prepared(
+        ranking,
+        options.get(RANDOM_SHARE, 0.0),
+        candidate_strata(candidates),
+        candidates.patient,
+        candidates.has_artefact,
+    )
+
+
+def rank(strategy: Strategy, candidates: Candidates, options: Options) -> Ranking:
+    """Let a strategy rank a pool, or the shortlist of one.
+
+    Raises:
+        ValueError: If a field is missing that the strategy needs.
+    """
+    missing = [name for name in strategy.needs if getattr(candidates, name) is None]
+    if missing and candidates.is_scored.any():
+        raise ValueError(f"expected candidates with {', '.join(missing)}, got None")
+    return strategy.rank(candidates, options)
+
+
+@dataclass(frozen=True, eq=False)
+class Shortlisted:
+    """The ranking of a part of the pool.
+
+    Attributes:
+        ranking: Ranking of the part.
+        places: Where in the pool its images are, shape (M,).
+    """
+
+    ranking: Ranking
+    places: NDArray[np.int64]
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether only scored images are ranked."""
+        return self.ranking.needs_scores
+
+    @property
+    def is_random(self) -> bool:
+        """Whether every image has a known chance."""
+        return self.ranking.is_random
+
+    def pick(
+        self,
+        is_open: NDArray[np.bool_],
+        chosen: Sequence[int],
+        place: float,
+        rng: np.random.Generator,
+    ) -> tuple[int, float] | None:
+        """Choose within the part; images chosen elsewhere are not known there."""
+        within = np.flatnonzero(np.isin(self.places, np.array(chosen, dtype=np.int64)))
+        found = self.ranking.pick(is_open[self.places], within.tolist(), place, rng)
+        return None if found is None else (int(self.places[found[0]]), found[1])
+
+
+def draw_images(
+    pool: Prepared,
+    is_open: NDArray[np.bool_],
+    chosen: Sequence[int],
+    places: Iterable[float],
+    rng: np.random.Generator,
+) -> Iterator[Draw]:
+    """Draw one image for each place, at most one of a patient.
+
+    Below ``LOWEST_COVERAGE`` a ranking says little about the pool, so that every draw is
+    stratified random. Above it, unscored images are drawn at random as often as they are
+    frequent: no image has to wait for its score.
+
+    Args:
+        pool: The ranked pool, N images.
+        is_open: Images that may be drawn, shape (N,).
+        chosen: Images drawn earlier for the same batch; their patients are left out.
+        places: Numbers in [0, 1), uniform over a batch, which share it out.
+        rng: Source of all other randomness.
+
+    Yields:
+        Draws, until the places or the patients run out.
+    """
+    batch = list(chosen)
+    is_open = is_open & ~np.isin(pool.patient, pool.patient[batch])
+    coverage = pool.coverage(is_open)
+    used = np.zeros(UNSCORED_STRATUM, dtype=np.int64)
+    for place in places:
+        if not is_open.any():
+            return
+        draw = _draw(pool, _cap_artefacts(pool, is_open, batch), batch, place, coverage, used, rng)
+        yield draw
+        batch.append(draw.index)
+        is_open &= pool.patient != pool.patient[draw.index]
+
+
+def _draw(
+    pool: Prepared,
+    is_open: NDArray[np.bool_],
+    batch: Sequence[int],
+    place: float,
+    coverage: float,
+    used: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> Draw:
+    """Draw the image of one place."""
+    if place >= pool.random_share and (
+        not pool.ranking.needs_scores or coverage >= LOWEST_COVERAGE
+    ):
+        place = (place - pool.random_share) / (1 - pool.random_share)
+        found = None
+        if not pool.ranking.needs_scores:
+            found = pool.ranking.pick(is_open, batch, place, rng)
+        elif place < coverage:
+            is_ranked = is_open & (pool.strata != UNSCORED_STRATUM)
+            found = pool.ranking.pick(is_ranked, batch, place / coverage, rng)
+        elif (unscored := np.flatnonzero(is_open & (pool.strata == UNSCORED_STRATUM))).size:
+            found = int(rng.choice(unscored)), 0.0
+        if found is not None:
+            return Draw(*found, is_random=pool.ranking.is_random)
+    return Draw(_draw_stratified(pool.strata, is_open, used, rng), 0.0, is_random=True)
+
+
+def _draw_stratified(
+    strata: NDArray[np.int64],
+    is_open: NDArray[np.bool_],
+    used: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> int:
+    """Draw an image of the risk stratum that was drawn least so far.
+
+    Half of a pool has no calcium, so plain random mostly serves empty hearts; this is the
+    counterpart of foreground-aware random sampling, the strong baseline of segmentation.
+    Unscored images come as often as they are frequent, as they may be of any stratum. See
+    Lüth et al. 2025 (nnActive), https://arxiv.org/abs/2511.19183.
+    """
+    open_places = np.flatnonzero(is_open)
+    counts = np.bincount(strata[open_places], minlength=UNSCORED_STRATUM + 1)
+    if rng.random() * open_places.size < counts[UNSCORED_STRATUM]:
+        stratum = UNSCORED_STRATUM
+    else:
+        present = np.flatnonzero(counts[:UNSCORED_STRATUM])
+        least = present[used[present] == used[present].min()]
+        stratum = int(rng.choice(least))
+        used[stratum] += 1
+    return int(rng.choice(open_places[strata[open_places] == stratum]))
+
+
+def _cap_artefacts(
+    pool: Prepared, is_open: NDArray[np.bool_], batch: Sequence[int]
+) -> NDArray[np.bool_]:
+    """Close the images with artefacts when one more would exceed their share."""
+    if pool.has_artefact is None:
+        return is_open
+    flagged = np.count_nonzero(pool.has_artefact[list(batch)])
+    is_clean = is_open & ~pool.has_artefact
+    # The first may always come, else small batches would never see one.
+    if flagged and flagged + 1 > ARTEFACT_SHARE * (len(batch) + 1) and is_clean.any():
+        return is_clean
+    return is_open

@@ -11,7 +11,7 @@ from server.wire import catalog
 from server.wire.finite import finite
 from server.wire.options import Options
 from server.wire.schemas import DescriptionOut, InfoOut, ModelOut, StatsOut
-from strategies.registry import strategy_description, strategy_names
+from strategies.registry import get_strategy, strategy_names
 
 
 def information(session: Session, settings: Settings) -> InfoOut:
@@ -30,7 +30,7 @@ def information(session: Session, settings: Settings) -> InfoOut:
         trainers={
             catalog.MODEL: _described(catalog.TRAINER_DESCRIPTION, catalog.train_options(settings))
         },
-        strategies={name: _described(strategy_description(name)) for name in strategy_names()},
+        strategies={name: _described(get_strategy(name).description) for name in strategy_names()},
         scoring={name: _described(text) for name, text in catalog.SCORING_METHODS.items()},
         train_stats={catalog.MODEL: stats},
         datastore=StatsOut.model_validate(datastore.stats(session)),

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.base import Candidates, Strategy
+from strategies.base import Candidates
+from strategies.registry import get_strategy
+from strategies.selection import select_batch
 
 
 def pool(
@@ -44,22 +46,17 @@ def mixed_pool() -> Candidates:
     )
 
 
-def reorder(candidates: Candidates, order: NDArray[np.int64]) -> Candidates:
-    """Return the same images in another order."""
-    return Candidates(
-        clinical_uncertainty=candidates.clinical_uncertainty[order],
-        lesion_uncertainty=candidates.lesion_uncertainty[order],
-        agatston=candidates.agatston[order],
-        is_scored=candidates.is_scored[order],
-        patient=candidates.patient[order],
-        has_candidates=candidates.has_candidates[order],
-    )
+def draw(
+    name: str, candidates: Candidates, count: int, rng: np.random.Generator, **options: float
+) -> list[int]:
+    """Choose a batch by the strategy of that name."""
+    return select_batch(get_strategy(name), candidates, count, rng, options).tolist()
 
 
 def count_first_places(
-    strategy: Strategy, candidates: Candidates, *, draws: int, seed: int
+    name: str, candidates: Candidates, *, draws: int, seed: int, **options: float
 ) -> NDArray[np.int64]:
     """Count how often each image is served first over many draws of one generator."""
     rng = np.random.default_rng(seed)
-    winners = [int(strategy(candidates, rng).argmax()) for _ in range(draws)]
+    winners = [draw(name, candidates, 1, rng, **options)[0] for _ in range(draws)]
     return np.bincount(winners, minlength=len(candidates)).astype(np.int64)

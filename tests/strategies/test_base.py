@@ -39,3 +39,28 @@ def test_impossible_measures_are_refused_where_scored(name: str, value: float) -
     measures[0] = value
     with pytest.raises(ValueError, match=f"expected finite {name} >= 0 of every scored image"):
         replace(mixed_pool(), **{name: measures})
+
+
+def test_a_table_needs_a_row_for_each_image() -> None:
+    with pytest.raises(ValueError, match=r"expected embedding of shape \(6, 3\), got \(5, 3\)"):
+        replace(mixed_pool(), embedding=np.zeros((5, 3), np.float32))
+
+
+def test_taking_some_images_takes_their_rows_and_keeps_what_is_known_of_the_pool() -> None:
+    whole = replace(
+        mixed_pool(),
+        embedding=np.arange(12, dtype=np.float32).reshape(6, 2),
+        taken_embedding=np.ones((4, 2), np.float32),
+        step=3,
+    )
+    part = whole.take(np.array([2, 0]))
+    assert part.agatston.tolist() == [900.0, 5.0]
+    assert part.embedding is not None
+    assert part.embedding.tolist() == [[4.0, 5.0], [0.0, 1.0]]
+    assert part.taken_embedding is whole.taken_embedding
+    assert part.step == 3
+
+
+def test_annotating_takes_time() -> None:
+    with pytest.raises(ValueError, match="expected finite expected_seconds > 0"):
+        replace(mixed_pool(), expected_seconds=np.zeros(6))
