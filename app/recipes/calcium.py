@@ -16,7 +16,7 @@ from app.settings import Settings
 from models.network import NetworkConfig, paper_network, small_network
 from models.predictor import NetworkPrediction
 from models.training.dataset import TrainingCase
-from models.training.trainer import TrainerConfig
+from models.training.trainer_config import TrainerConfig
 
 MODEL: Final = "calcium"
 """Name of the model on the wire; without a space, which clients would turn into a plus."""

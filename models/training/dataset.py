@@ -69,6 +69,8 @@ class TrainingCase:
         spacing_mm: Distance between voxel centres along (Z, Y, X).
         threshold_hu: Voxels at or above it are candidates.
         case_id: Name of the volume, for messages.
+        is_new: Whether no earlier training has seen the case; it is then drawn twice as
+            often in the first third of a training.
     """
 
     hu: NDArray[np.int16]
@@ -77,6 +79,7 @@ class TrainingCase:
     spacing_mm: tuple[float, float, float]
     threshold_hu: int
     case_id: str
+    is_new: bool = False
 
     def __post_init__(self) -> None:
         """Refuse labels that do not fit the volume."""

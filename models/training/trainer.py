@@ -7,10 +7,9 @@ on exactly as it would have. The exponential moving average of the weights is wh
 validated and kept.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from ..network import MultiTaskNetwork, NetworkConfig
 from . import training_state
 from .dataset import (
     Batch,
-    SamplingConfig,
     SliceSampler,
     TrainingCase,
     make_batch,
@@ -31,9 +29,11 @@ from .dataset import (
 )
 from .losses import coarse_loss, task_losses
 from .optimization import copy_weights, follow, make_optimizer
+from .starting import begin_near, recalculate_normalization, weights_digest
+from .trainer_config import TrainerConfig
 from .training_state import TrainingState
 from .validation import Validation, validate
-from .weighting import HomoscedasticWeighting, Weighting, make_weighting
+from .weighting import HomoscedasticWeighting, make_weighting
 
 STATE_NAME = "last-state" + SUFFIX
 """File in the training's folder from which it goes on."""
@@ -41,8 +41,8 @@ STATE_NAME = "last-state" + SUFFIX
 _BAD_STEPS_LIMIT = 5
 """Steps in a row with a loss that is not finite before the training fails."""
 
-_FINAL_RATE_FRACTION = 0.01
-"""Learning rate at the end, as a fraction of the peak."""
+_NORMALIZATION_SLICES = 64
+"""Slices whose statistics a training begins with that does not begin fresh."""
 
 _GRADIENT_NORM = 2.0
 """Gradients are scaled down to this norm."""
@@ -50,60 +50,6 @@ _GRADIENT_NORM = 2.0
 
 class DivergedError(ValueError):
     """The loss was not finite several times in a row."""
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """How a network is trained.
-
-    Attributes:
-        epochs: Number of epochs.
-        steps_per_epoch: Batches of an epoch.
-        batch_size: Slices of a batch.
-        peak_rate: Highest learning rate.
-        warm_up: Fraction of the training in which the rate rises to its peak; it then
-            falls along a cosine.
-        weight_decay: Decoupled weight decay of all weights but biases, normalisation and
-            task weights.
-        average_decay: Decay per step of the moving average of the weights.
-        weighting: How the losses of the tasks are added up.
-        task_weights: Weight by task for fixed weighting, tasks not named weigh 1.
-        patience: Epochs without a better validation loss before the training ends early;
-            None never ends it early.
-        validate_every: Epochs between validations; the last epoch is always validated.
-        sampling: Which slices a batch is made of and how they are changed.
-        seed: Seed of everything that is drawn.
-        device: PyTorch device.
-    """
-
-    epochs: int = 20
-    steps_per_epoch: int = 30
-    batch_size: int = 16
-    peak_rate: float = 1e-2
-    warm_up: float = 0.1
-    weight_decay: float = 0.01
-    average_decay: float = 0.99
-    weighting: Weighting = "homoscedastic"
-    task_weights: Mapping[str, float] = field(default_factory=dict)
-    patience: int | None = None
-    validate_every: int = 1
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    seed: int = 0
-    device: str = "cpu"
-
-    @property
-    def total_steps(self) -> int:
-        """Number of batches of the whole training."""
-        return self.epochs * self.steps_per_epoch
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of step ``step``, counted from 0."""
-        warm_up_steps = max(int(self.warm_up * self.total_steps), 1)
-        if step < warm_up_steps:
-            return self.peak_rate * (step + 1) / warm_up_steps
-        progress = (step - warm_up_steps) / max(self.total_steps - warm_up_steps, 1)
-        falling = 0.5 * (1.0 + math.cos(math.pi * progress))
-        return self.peak_rate * (_FINAL_RATE_FRACTION + (1.0 - _FINAL_RATE_FRACTION) * falling)
 
 
 @dataclass(frozen=True)
@@ -143,11 +89,21 @@ class Trainer:
         training: list[TrainingCase],
         validation: list[TrainingCase],
         folder: Path,
+        initial: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Build the network from the seed.
+        """Build the network from the seed, and from the weights before where it shall begin there.
+
+        Args:
+            network_config: Shape of the network.
+            trainer_config: How it is trained.
+            training: Cases to fit.
+            validation: Cases to choose the best epoch by.
+            folder: Where the training's state is kept.
+            initial: Weights of the version before; left aside by a fresh start.
 
         Raises:
-            ValueError: If there is nothing to train on.
+            ValueError: If there is nothing to train on, or the weights before belong to a
+                network of another shape.
         """
         if not training:
             raise ValueError("training needs at least one labeled volume")
@@ -156,10 +112,16 @@ class Trainer:
         self._training = training
         self._validation = validation
         self._folder = folder
-        self._sampler = SliceSampler(training, trainer_config.sampling.shares)
+        self._initial = None if trainer_config.start == "fresh" else initial
+        self._initial_digest = None if self._initial is None else weights_digest(self._initial)
+        shares = trainer_config.sampling.shares
+        self._sampler = SliceSampler(training, shares)
+        new = [case for case in training if case.is_new]
+        self._early_sampler = SliceSampler([*training, *new], shares)
         self._patch_size = patch_size(training, trainer_config.sampling, network_config.multiple)
         self._device = torch.device(trainer_config.device)
-        self._start()
+        self._build()
+        self._begin()
 
     @property
     def epoch(self) -> int:
@@ -170,7 +132,9 @@ class Trainer:
     def is_finished(self) -> bool:
         """Whether all epochs are done or validation stopped getting better."""
         patience = self._config.patience
-        is_stale = patience is not None and self._epoch - self._best_epoch >= patience
+        warm_up_epochs = self._config.warm_up_steps // self._config.steps_per_epoch
+        since = max(self._best_epoch, warm_up_epochs)
+        is_stale = patience is not None and self._epoch - since >= patience
         return self._epoch >= self._config.epochs or (bool(self._validation) and is_stale)
 
     def resume(self) -> bool:
@@ -228,13 +192,15 @@ class Trainer:
             "epochs": self._epoch,
             "best_epoch": self._best_epoch,
             "best_validation_loss": self._best_loss,
+            "start": "fresh" if self._initial is None else self._config.start,
+            "initial_weights": self._initial_digest,
             "task_weights": dict(self._weighting.task_weights()),
             **card,
         }
         return save(path, Checkpoint(self._network_config, self._best, facts))
 
-    def _start(self) -> None:
-        """Build everything as it is before the first epoch."""
+    def _build(self) -> None:
+        """Build everything as it is before the first epoch of a fresh training."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._config.seed)
             network = MultiTaskNetwork(self._network_config)
@@ -258,11 +224,25 @@ class Trainer:
         self._best_loss: float | None = None
         self._best = copy_weights(self._average)
 
+    def _begin(self) -> None:
+        """Go to the weights before, with running statistics of these training cases."""
+        if self._initial is None:
+            return
+        begin_near(self._network, self._initial, self._config)
+        rng = np.random.default_rng((self._config.seed, 0, self._config.total_steps))
+        count = -(-_NORMALIZATION_SLICES // self._config.batch_size)
+        batches = (self._draw_batch(self._sampler, rng).inputs for _ in range(count))
+        recalculate_normalization(self._network, batches)
+        self._average.load_state_dict(self._network.state_dict())
+        self._best = copy_weights(self._average)
+
     def _step(self, number: int) -> float | None:
         """Train on one batch; None when the step was left out."""
         step = self._epoch * self._config.steps_per_epoch + number
         rng = np.random.default_rng([self._config.seed, step])
-        losses = self._batch_losses(self._draw_batch(rng), rng)
+        is_early = self._config.favours_new_cases(step)
+        sampler = self._early_sampler if is_early else self._sampler
+        losses = self._batch_losses(self._draw_batch(sampler, rng), rng)
         if not losses:
             return None
         loss: Tensor = self._weighting(losses)
@@ -284,8 +264,8 @@ class Trainer:
         decay = min(self._config.average_decay, (1 + step) / (10 + step))
         follow(self._average, self._network, decay)
 
-    def _draw_batch(self, rng: np.random.Generator) -> Batch:
-        items = self._sampler.draw(self._config.batch_size, rng)
+    def _draw_batch(self, sampler: SliceSampler, rng: np.random.Generator) -> Batch:
+        items = sampler.draw(self._config.batch_size, rng)
         batch = make_batch(
             items, self._patch_size, self._network_config, self._config.sampling.augmentation, rng
         )
@@ -357,7 +337,9 @@ class Trainer:
         return {
             "network": repr(self._network_config),
             "trainer": repr(asdict(self._config)),
+            "initial": self._initial_digest,
             "training": [case.case_id for case in self._training],
+            "new": [case.case_id for case in self._training if case.is_new],
             "validation": [case.case_id for case in self._validation],
         }
 
@@ -379,7 +361,7 @@ class Trainer:
         training_state.write_state(self._folder / STATE_NAME, TrainingState(tensors, progress))
 
     def _restore(self, state: TrainingState) -> None:
-        self._start()
+        self._build()
         training_state.load_module("network", self._network, state.tensors)
         training_state.load_module("average", self._average, state.tensors)
         training_state.load_module("weighting", self._weighting, state.tensors)
@@ -393,4 +375,5 @@ class Trainer:
     def _go_back(self) -> None:
         """Return to the end of the last whole epoch."""
         if self._epoch == 0 or not self.resume():
-            self._start()
+            self._build()
+            self._begin()

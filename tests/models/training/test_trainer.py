@@ -9,7 +9,8 @@ import torch
 from models import checkpoint
 from models.training.augmentation import NO_AUGMENTATION
 from models.training.dataset import SamplingConfig, TrainingCase
-from models.training.trainer import DivergedError, EpochReport, Trainer, TrainerConfig
+from models.training.trainer import DivergedError, EpochReport, Trainer
+from models.training.trainer_config import TrainerConfig
 from models.training.weighting import Weighting
 from tests.models.cases import planted_case, tiny_network
 
