@@ -123,7 +123,7 @@ def predict_one(context: WorkContext, job: JobRow) -> Units:
     with context.turns.interactive():
         if job.request.get("session"):
             return _predict_session(context, job)
-        row = _predict_pool_image(context, job.request["model_version"], job.request["image"])
+        row = predict_pool_image(context, job.request["model_version"], job.request["image"])
         return {"prediction_id": row.id, "sha256": row.sha256}
 
 
@@ -158,6 +158,24 @@ def predict_batch(context: WorkContext, job: JobRow) -> Units:
             result[image_id] = {}
         yield Progress((done + 1) / len(wanted), image_id)
     return result
+
+
+def predict_pool_image(context: WorkContext, version_id: int, image_id: str) -> PredictionRow:
+    """Return the prediction of an image as it is when this returns.
+
+    A stored prediction costs nothing. A scan may have replaced the image's files while they were
+    predicted; then they are predicted anew.
+
+    Raises:
+        NotFoundError: If there is no such image or model version.
+        ImagingError: If the image cannot be read.
+        ConflictError: If the image changes again and again.
+    """
+    for _ in range(_TRIES):
+        row = _predict_as_it_was(context, version_id, image_id)
+        if row is not None:
+            return row
+    raise ConflictError(f"image {image_id} changed while it was predicted; try again")
 
 
 @lru_cache(maxsize=2)
@@ -206,18 +224,6 @@ def _scores(image: AxialImage, labeled: NDArray[np.uint8], settings: Settings) -
         rule=settings.rule,
         mass_factor=settings.mass_factor,
     )
-
-
-def _predict_pool_image(context: WorkContext, version_id: int, image_id: str) -> PredictionRow:
-    """Return the prediction of an image as it is when this returns.
-
-    A scan may have replaced its files while they were predicted; then they are predicted anew.
-    """
-    for _ in range(_TRIES):
-        row = _predict_as_it_was(context, version_id, image_id)
-        if row is not None:
-            return row
-    raise ConflictError(f"image {image_id} changed while it was predicted; try again")
 
 
 def _predict_as_it_was(
@@ -304,7 +310,7 @@ def _predict_session(context: WorkContext, job: JobRow) -> Json:
 def _try_predict(context: WorkContext, version_id: int, image_id: str) -> bool:
     """Predict an image; one that cannot be read is left out, and told."""
     try:
-        _predict_pool_image(context, version_id, image_id)
+        predict_pool_image(context, version_id, image_id)
     except CacLabelError as error:
         logger.warning("image %s was not predicted: %s", image_id, error)
         return False
