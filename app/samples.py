@@ -177,6 +177,7 @@ def _lease_best(
         return None
     for draw in _draws(pool, lease.strategy, rng):
         image = _free_image(session, pool.image_id(draw.index))
+        lease.is_random = draw.is_random
         if image is not None and _try_lease(session, image, lease):
             return Sample(image, draw.utility, lease)
     return None

@@ -6,7 +6,7 @@ store and are written before the row that names them.
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, UniqueConstraint, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 Json = dict[str, Any]
@@ -92,6 +92,7 @@ class LabelRow(Base):
     annotator: Mapped[str]
     info: Mapped[Json] = mapped_column(default=dict)
     scores: Mapped[Json | None] = mapped_column(default=None)  # calcium table of the label
+    annotation_seconds: Mapped[float | None] = mapped_column(default=None)  # None: not known
     created_at: Mapped[float] = mapped_column(index=True)
     deleted_at: Mapped[float | None]
     image: Mapped[ImageRow] = relationship(back_populates="labels")
@@ -190,7 +191,17 @@ class PredictionRow(Base):
     """What one model version says about one image: a summary, and the file of its label map."""
 
     __tablename__ = "predictions"
-    __table_args__ = (UniqueConstraint("image_id", "model_version_id", "key"),)
+    __table_args__ = (
+        UniqueConstraint("image_id", "model_version_id", "key"),
+        # Covers what the pool is ranked by, so that loading it never reads the wide rows.
+        Index(
+            "predictions_pool",
+            *("model_version_id", "id", "image_id", "has_candidates", "agatston"),
+            *("clinical_uncertainty", "lesion_uncertainty", "foreground_uncertainty", "entropy"),
+            *("entropy_lm", "entropy_lad", "entropy_lcx", "entropy_rca"),
+            *("lesion_count", "slice_count"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
@@ -217,6 +228,8 @@ class PredictionRow(Base):
     lesion_share: Mapped[float] = mapped_column(default=0.0, server_default="0")
     region_share: Mapped[float] = mapped_column(default=0.0, server_default="0")
     has_candidates: Mapped[bool]
+    lesion_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    slice_count: Mapped[int] = mapped_column(default=0, server_default="0")  # with calcium
     embedding: Mapped[bytes] = mapped_column(LargeBinary)  # float32
     seconds: Mapped[float]
     created_at: Mapped[float]
@@ -246,6 +259,13 @@ class LeaseRow(Base):
     expires_at: Mapped[float]
     released_at: Mapped[float | None]
     outcome: Mapped[str] = mapped_column(String(16), default="")  # submitted, skipped, expired
+    is_random: Mapped[bool] = mapped_column(default=False, server_default=false())  # of the quota
+    # What was known when it was served; None where the active version had not scored the image.
+    model_version_id: Mapped[int | None]
+    lesion_count: Mapped[int | None]
+    slice_count: Mapped[int | None]
+    seen_at: Mapped[float | None]  # last request of the client about the image
+    active_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")  # up to then
 
 
 class JobRow(Base):
