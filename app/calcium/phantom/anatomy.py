@@ -46,8 +46,10 @@ class Anatomy:
     grain: Waves
 
 
-def draw_anatomy(rng: np.random.Generator, *, metal: bool) -> Anatomy:
-    """Draw the anatomy of a patient, with metal in few of them where it is allowed."""
+def draw_anatomy(
+    rng: np.random.Generator, *, metal: bool, metal_part: str | None = None
+) -> Anatomy:
+    """Draw the anatomy of a patient, with metal in few where it is allowed or one is named."""
     chest, chambers, tree, parts, waves = rng.spawn(5)
     thorax, heart = draw_thorax(chest), draw_heart(chambers)
     coronaries = draw_coronaries(heart, tree)
@@ -55,7 +57,9 @@ def draw_anatomy(rng: np.random.Generator, *, metal: bool) -> Anatomy:
         thorax=thorax,
         heart=heart,
         coronaries=coronaries,
-        metal=draw_metal(heart, coronaries, thorax.sternum_y_mm, parts) if metal else (),
+        metal=draw_metal(heart, coronaries, thorax.sternum_y_mm, parts, certain=metal_part)
+        if metal
+        else (),
         ripple=draw_waves((22.0, 70.0), 7, waves),
         grain=draw_waves((3.5, 14.0), 9, waves),
     )

@@ -29,6 +29,7 @@ class PhantomConfig:
         motion_mm: Path of the right coronary artery during the acquisition; the left ones
             move less.
         metal: Whether sternal wires, a pacemaker lead or a stent may be drawn.
+        metal_part: Name of a kind of metal that is there for sure; None leaves it to chance.
         shift_z_mm: Moves the slices against the patient, to measure partial volume effects.
     """
 
@@ -40,6 +41,7 @@ class PhantomConfig:
     score_class: str | None = None
     motion_mm: float | None = None
     metal: bool = True
+    metal_part: str | None = None
     shift_z_mm: float = 0.0
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class PhantomConfig:
         if self.score_class is not None and self.score_class not in SCORE_CLASSES:
             known = ", ".join(SCORE_CLASSES)
             raise ValueError(f"no score class {self.score_class!r}; known: {known}")
+        if self.metal_part is not None and not self.metal:
+            raise ValueError(f"{self.metal_part} in a patient who may have no metal")
 
 
 @dataclass(frozen=True)

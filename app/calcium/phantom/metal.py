@@ -41,11 +41,20 @@ class MetalPart:
 
 
 def draw_metal(
-    heart: Heart, coronaries: Coronaries, sternum_y_mm: float, rng: np.random.Generator
+    heart: Heart,
+    coronaries: Coronaries,
+    sternum_y_mm: float,
+    rng: np.random.Generator,
+    *,
+    certain: str | None = None,
 ) -> tuple[MetalPart, ...]:
-    """Draw the metal of a patient; most have none."""
+    """Draw the metal of a patient; most have none but the kind that is certain."""
     chances = rng.random(len(SHARES))
-    present = [name for name, chance in zip(SHARES, chances, strict=True) if chance < SHARES[name]]
+    present = [
+        name
+        for name, chance in zip(SHARES, chances, strict=True)
+        if chance < SHARES[name] or name == certain
+    ]
     parts: list[MetalPart] = []
     if WIRES in present:
         parts += _wires(sternum_y_mm, rng)

@@ -69,7 +69,7 @@ def make_phantom(config: PhantomConfig | None = None, seed: int = 0) -> Phantom:
     config = config or PhantomConfig()
     streams = np.random.default_rng(seed).spawn(9)
     score_class = config.score_class or draw_class(streams[0])
-    anatomy = draw_anatomy(streams[1], metal=config.metal)
+    anatomy = draw_anatomy(streams[1], metal=config.metal, metal_part=config.metal_part)
     frame = _draw_frame(config, anatomy, streams[2])
     calcium = _draw_calcium(anatomy, score_class, frame, streams[7])
     scanner = draw_scanner(config.kvp, config.noise_sd_hu, streams[3])

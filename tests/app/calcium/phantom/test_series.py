@@ -5,6 +5,7 @@ import pytest
 
 from app.calcium.labels import ARTERIES, CALCIUM_LABELS, LABELS, REGION_LABELS
 from app.calcium.phantom import Phantom, PhantomConfig, make_phantom, phantom_patient
+from app.calcium.phantom.metal import LEAD
 from app.calcium.phantom.pool import score_phantom
 from tests.app.calcium.phantom.conftest import SHAPE
 
@@ -159,3 +160,19 @@ def test_impossible_shapes_are_refused(shape: tuple[int, int, int]) -> None:
 def test_an_unknown_class_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no score class '5'; known: 0, 1-10"):
         PhantomConfig(score_class="5")
+
+
+def test_a_named_kind_of_metal_changes_nothing_else_about_the_patient() -> None:
+    config = PhantomConfig(SMALL, noise_sd_hu=12.0, kvp=120.0, motion_mm=0.0, metal=False)
+    bare = make_phantom(config, seed=11)
+    wired = make_phantom(replace(config, metal=True, metal_part=LEAD), seed=11)
+    assert LEAD in wired.facts.metal
+    assert wired.volume.hu.max() > bare.volume.hu.max()
+    assert {name: truth.mass_mg for name, truth in wired.truth.items()} == {
+        name: truth.mass_mg for name, truth in bare.truth.items()
+    }
+
+
+def test_metal_is_not_both_certain_and_forbidden() -> None:
+    with pytest.raises(ValueError, match="may have no metal"):
+        PhantomConfig(SMALL, metal=False, metal_part=LEAD)
