@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from app import images, labels, model_versions, sessions
 from app.arrays import LABEL_EXTENSION, AxialImage, axial_image, load_image
 from app.background.work import Progress, Units, WorkContext
-from app.calcium.labels import LABELS
+from app.calcium.labels import CALCIUM_LABELS, LABELS
 from app.calcium.samples import agatston_samples
 from app.calcium.score import CalciumScores, calcium_scores
 from app.calcium.stakes import agatston_at_stake
@@ -258,6 +258,11 @@ def _predicted_from(image: ImageRow) -> tuple[object, ...]:
     return image.content_sha256, image.kvp
 
 
+def _slices_with_calcium(labeled: NDArray[np.uint8]) -> int:
+    is_calcium = np.isin(labeled, list(CALCIUM_LABELS.values()))
+    return int(np.count_nonzero(is_calcium.any(axis=(1, 2))))
+
+
 def _row(
     prediction: Prediction, image_id: str, version_id: int, digest: str, settings: Settings
 ) -> PredictionRow:
@@ -285,6 +290,8 @@ def _row(
         lesion_share=prediction.shares.lesion,
         region_share=prediction.shares.region,
         has_candidates=prediction.has_candidates,
+        lesion_count=prediction.scores.total.lesions,
+        slice_count=_slices_with_calcium(prediction.labels),
         embedding=prediction.embedding.astype("<f4").tobytes(),
         seconds=prediction.seconds,
     )

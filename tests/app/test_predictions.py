@@ -89,6 +89,10 @@ def test_an_image_whose_file_changed_meanwhile_is_predicted_anew(
     expected = predictions.predict(predictor, image, context.settings)
     np.testing.assert_array_equal(np.frombuffer(row.embedding, "<f4"), expected.embedding)
     assert row.scores == expected.scores.to_json()
+    assert row.lesion_count == expected.scores.total.lesions
+    # Labels 1 to 4 are calcium, higher ones regions.
+    with_calcium = [slice_ for slice_ in expected.labels if set(slice_.ravel()) & {1, 2, 3, 4}]
+    assert row.slice_count == len(with_calcium) > 0
     assert len(tries) == 2
 
 
