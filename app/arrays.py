@@ -1,20 +1,24 @@
-"""Volumes as memory maps: decoded once, then read in milliseconds."""
+"""Volumes as memory maps: decoded once, then read in milliseconds.
+
+Concurrency: any thread of any process. An array lies under the hash of its content and is
+renamed into place whole, so two that decode the same image at once write the same file.
+"""
 
 from dataclasses import dataclass
-from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app import images
 from app.calcium.candidates import threshold_hu
 from app.imaging.geometry import match_label_to_grid
 from app.imaging.labelmap import read_label_map
 from app.imaging.orientation import to_axial
 from app.imaging.volume import Grid, Volume
+from app.intake import image_rows
 from app.settings import Settings
 from app.store.cache import mark_used
-from app.store.files import FileStore, write_durably
+from app.store.files import FileStore, write_durably_by
 from app.store.tables import ImageRow
 
 LABEL_EXTENSION = ".nrrd"
@@ -56,15 +60,49 @@ def axial_image(volume: Volume) -> AxialImage:
 
 def load_image(settings: Settings, files: FileStore, row: ImageRow) -> AxialImage:
     """Return an image of the pool, decoding and checking its files only the first time."""
-    path = settings.cache / "arrays" / f"{row.content_sha256}.npy"
+    image = find_image(settings, row)
+    if image is None:
+        image = decode_image(settings, files, row)
+        keep_image(settings, row, image)
+    return image
+
+
+def find_image(settings: Settings, row: ImageRow) -> AxialImage | None:
+    """Return an image whose array is kept, None where it has to be decoded."""
+    path = _array_path(settings, row)
     if not mark_used(path):
-        image = axial_image(images.open_volume(settings, files, row))
-        write_durably(path, _npy(image.hu))
-    hu = np.load(path, mmap_mode="r")
-    stored = images.grid_of(row)
+        return None
+    stored = image_rows.grid_of(row)
     # Only the grid is wanted: a stride trick stands in for the voxels.
     _, grid = to_axial(np.broadcast_to(np.int16(0), stored.shape), stored)
-    return AxialImage(hu, grid, stored, row.kvp)
+    return AxialImage(np.load(path, mmap_mode="r"), grid, stored, row.kvp)
+
+
+def decode_image(settings: Settings, files: FileStore, row: ImageRow) -> AxialImage:
+    """Decode the files of an image and check them; its array is not kept.
+
+    Raises:
+        NotFoundError: If its files are gone.
+        ImagingError: If they show something else than when the image was registered.
+        PacsError: If they have to be retrieved and the DICOMweb server does not give them.
+    """
+    return axial_image(image_rows.read_row(settings, files, row))
+
+
+def keep_image(settings: Settings, row: ImageRow, image: AxialImage) -> None:
+    """Keep the array of a decoded image for the next time; nothing if it is kept already."""
+    path = _array_path(settings, row)
+    if not mark_used(path):
+        write_durably_by(path, lambda file: np.save(file, image.hu))
+
+
+def is_kept(settings: Settings, row: ImageRow) -> bool:
+    """Tell whether the array of an image is kept."""
+    return _array_path(settings, row).exists()
+
+
+def _array_path(settings: Settings, row: ImageRow) -> Path:
+    return settings.cache / "arrays" / f"{row.content_sha256}.npy"
 
 
 def load_label(files: FileStore, image: AxialImage, sha256: str) -> NDArray[np.uint8]:
@@ -73,9 +111,3 @@ def load_label(files: FileStore, image: AxialImage, sha256: str) -> NDArray[np.u
     matched = match_label_to_grid(label, image.stored)
     axial, _ = to_axial(matched.array.astype(np.uint8), image.stored)
     return axial
-
-
-def _npy(array: NDArray[np.int16]) -> bytes:
-    buffer = BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()

@@ -83,9 +83,11 @@ class CheckedUpload:
 
     Attributes:
         row: The row it would become.
+        volume: What it shows.
     """
 
     row: ImageRow
+    volume: Volume
 
 
 def check_upload(
@@ -126,7 +128,7 @@ def check_upload(
     finally:
         received.unlink(missing_ok=True)
     origin = Origin("upload", kind, digest, digest, extension, digest)
-    return CheckedUpload(image_rows.image_row(wanted, volume, origin, facts, now=now))
+    return CheckedUpload(image_rows.image_row(wanted, volume, origin, facts, now=now), volume)
 
 
 def keep_upload(session: Session, checked: CheckedUpload, *, now: float) -> ImageRow:

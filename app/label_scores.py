@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.arrays import AxialImage, load_image
+from app.arrays import AxialImage, decode_image, find_image
 from app.calcium.labels import CALCIUM_LABELS
 from app.calcium.score import calcium_scores
 from app.errors import CacLabelError, LabelError
@@ -71,7 +71,7 @@ def score_label(
     if not checked.covers.calcium:
         return LabelScores(image.content_sha256)
     try:
-        opened = load_image(settings, files, image)
+        opened = find_image(settings, image) or decode_image(settings, files, image)
     except CacLabelError as error:
         problem = f"the label was kept but its calcium could not be scored: {error}"
         return LabelScores(image.content_sha256, problem=problem)

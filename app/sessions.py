@@ -54,10 +54,12 @@ class SessionFiles:
     Attributes:
         session_id: Id of the session, and name of their folder.
         name: Name of the single file; empty for a folder of several.
+        volume: What they show.
     """
 
     session_id: str
     name: str
+    volume: Volume
 
 
 def receive(
@@ -81,11 +83,11 @@ def receive(
     try:
         _receive(settings, folder, uploads, is_archive=is_archive)
         name = _single_name(folder)
-        read_volume(folder / name if name else folder)
+        volume = read_volume(folder / name if name else folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return SessionFiles(session_id, name)
+    return SessionFiles(session_id, name, volume)
 
 
 def create_session(

@@ -10,12 +10,13 @@ a free thread, and with every thread waiting for the lock nothing would ever mov
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.clicks.session_images import SessionImages
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
@@ -36,12 +37,14 @@ class Services:
         database: The application database.
         files: Content-addressed files.
         waiting_places: How many more requests may wait for a worker; each holds a thread.
+        session_images: Images of sessions, decoded.
     """
 
     settings: Settings
     database: Database
     files: FileStore
     waiting_places: threading.Semaphore
+    session_images: SessionImages = field(default_factory=SessionImages)
 
 
 def open_services(settings: Settings) -> Services:

@@ -8,7 +8,9 @@ same bytes. A file is on disk, its directory entry included, before ``put`` retu
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from app.errors import NotFoundError
 
@@ -24,7 +26,7 @@ class FileStore:
 
     def put(self, content: bytes, extension: str) -> str:
         """Store ``content`` and return its SHA-256 in hex; storing it again changes nothing."""
-        digest = hashlib.sha256(content).hexdigest()
+        digest = content_sha256(content)
         target = self._path(digest, extension)
         if not target.exists():
             write_durably(target, content)
@@ -56,6 +58,11 @@ class FileStore:
         return self.root / digest[:2] / f"{digest}{extension}"
 
 
+def content_sha256(content: bytes) -> str:
+    """Return the SHA-256 of some bytes in hex, the name they are stored under."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hex."""
     digest = hashlib.sha256()
@@ -67,11 +74,16 @@ def file_sha256(path: Path) -> str:
 
 def write_durably(target: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing, also after a power cut."""
+    write_durably_by(target, lambda file: file.write(content))
+
+
+def write_durably_by(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write`` fill a file that a reader sees all of or nothing, also after a power cut."""
     _make_folder(target.parent)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)

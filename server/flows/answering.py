@@ -7,13 +7,13 @@ import numpy as np
 from fastapi import Response
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
+from starlette.background import BackgroundTask
 
 from app import images, sessions
-from app.arrays import AxialImage, load_image
+from app.arrays import AxialImage, decode_image, find_image, keep_image
 from app.calcium.labels import CALCIUM_LABELS
 from app.clicks.answers import ClickAnswer, assign_lesions, fill_lesions
 from app.clicks.arteries import predicted_labels
-from app.clicks.session_images import load_session_image
 from app.errors import InvalidInputError
 from app.imaging.orientation import from_axial
 from app.store.tables import Json
@@ -72,7 +72,7 @@ def click_answer(
     started = time.monotonic()
     if wish.keep_as:
         raise InvalidInputError(f"the answers of {model} are not kept as labels; submit the label")
-    image = _image(services, target, now=now)
+    image, keeping = _image(services, target, now=now)
     answering = _assign if model == LESION_ASSIGN else _fill
     found = answering(services, target, image, wish.given)
     seconds = time.monotonic() - started
@@ -82,9 +82,10 @@ def click_answer(
         "centroids": {},
         **found.table,
     }
-    if wish.output == "json":
-        return JSONResponse(table)
-    return _rendered(image, found, table, wish)
+    as_json = wish.output == "json"
+    reply = JSONResponse(table) if as_json else _rendered(image, found, table, wish)
+    reply.background = keeping
+    return reply
 
 
 def _fill(services: Services, target: Target, image: AxialImage, given: JsonObject) -> ClickAnswer:
@@ -128,14 +129,20 @@ def _rendered(image: AxialImage, found: ClickAnswer, table: Json, wish: InferWis
     return mask_answer(replace(wish, mask=mask), table, content)
 
 
-def _image(services: Services, target: Target, *, now: float) -> AxialImage:
+def _image(
+    services: Services, target: Target, *, now: float
+) -> tuple[AxialImage, BackgroundTask | None]:
+    """Open the image of a request; one that had to be decoded is kept once the answer is out."""
     if target.session_id:
         with services.database.writing() as session:
             sessions.touch(session, target.session_id, now=now)
             path = sessions.image_path(session, services.settings, target.session_id)
-        return load_session_image(path)
+        return services.session_images.load(path), None
     if not target.image_id:
         raise InvalidInputError("name an image or a session, or send an image as file")
     with services.database.reading() as session:
         row = images.get_image(session, target.image_id)
-    return load_image(services.settings, services.files, row)
+    if (kept := find_image(services.settings, row)) is not None:
+        return kept, None
+    decoded = decode_image(services.settings, services.files, row)
+    return decoded, BackgroundTask(keep_image, services.settings, row, decoded)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.background import BackgroundTask
 
 from app import datastore, images, preannotations
+from app.clicks.opening import prepare_image
 from app.errors import InvalidInputError, NotFoundError
 from app.settings import Settings
 from app.store.files import FileStore
@@ -30,9 +31,10 @@ def file_answer(path: Path, name: str) -> FileResponse:
     return FileResponse(path, media_type=_BINARY, headers=file_headers(name))
 
 
-def image_answer(services: Services, image_id: str) -> FileResponse:
-    """Answer with the file of an image."""
+def image_answer(services: Services, image_id: str, *, now: float) -> FileResponse:
+    """Answer with the file of an image, which is made ready for clicks meanwhile."""
     row, path = _image_file(services, image_id)
+    prepare_image(services.database, services.settings, image_id, now=now)
     return file_answer(path, row.name)
 
 

@@ -71,8 +71,16 @@ def session_for(
     try:
         yield row.id
     finally:
-        with services.database.writing() as session:
-            sessions.remove_session(session, services.settings, row.id)
+        close_session(services, row.id)
+
+
+def close_session(services: Services, session_id: str) -> SessionRow:
+    """Remove a temporary image and return what it was."""
+    with services.database.writing() as session:
+        path = sessions.image_path(session, services.settings, session_id)
+        row = sessions.remove_session(session, services.settings, session_id)
+    services.session_images.forget(path)
+    return row
 
 
 def _create(
@@ -86,4 +94,8 @@ def _create(
     with received(services.settings, uploads) as files:
         kept = sessions.receive(services.settings, files, is_archive=is_archive)
     with services.database.writing() as session:
-        return sessions.create_session(session, services.settings, kept, now=now, expiry_s=expiry_s)
+        row = sessions.create_session(session, services.settings, kept, now=now, expiry_s=expiry_s)
+        path = sessions.image_path(session, services.settings, row.id)
+    # Decoded to check it: the first click comes at once.
+    services.session_images.keep(path, kept.volume)
+    return row

@@ -41,9 +41,9 @@ def remove_image(database: DatabaseDep, now: Now, id: ImageId) -> Json:
 
 
 @router.get("/image", response_class=FileResponse)
-def download_image(services: ServicesDep, image: ImageId) -> FileResponse:
+def download_image(services: ServicesDep, now: Now, image: ImageId) -> FileResponse:
     """Download the image as one file."""
-    return downloads.image_answer(services, image)
+    return downloads.image_answer(services, image, now=now)
 
 
 @router.head("/image")

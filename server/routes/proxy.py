@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from server.dependencies import Now, ServicesDep
 from server.dicomweb import retrieving, storing
+from server.dicomweb.opening import note_opened
 from server.dicomweb.paths import Resource, parse_path
 
 router = APIRouter(prefix="/proxy/dicom", tags=["viewer"])
@@ -31,9 +32,10 @@ BodyDep = Annotated[bytes, Depends(_body)]
 @router.head("/{root}/{path:path}", include_in_schema=False)
 @router.get("/{root}/{path:path}", response_class=Response)
 def retrieve(
-    services: ServicesDep, request: Request, root: Root, resource: ResourceDep
+    services: ServicesDep, request: Request, now: Now, root: Root, resource: ResourceDep
 ) -> Response:
     """Search and retrieve by QIDO-RS and WADO-RS."""
+    note_opened(services, resource, now=now)
     return retrieving.retrieve(services, request, resource)
 
 

@@ -45,6 +45,5 @@ def read_session(
 @router.delete("/{session_id}")
 def close_session(services: ServicesDep, session_id: str) -> SessionInfoOut:
     """Remove a temporary image; answers what it was."""
-    with services.database.writing() as session:
-        row = sessions.remove_session(session, services.settings, session_id)
+    row = temporary_images.close_session(services, session_id)
     return temporary_images.session_info(row)
