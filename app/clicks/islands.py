@@ -86,10 +86,12 @@ class Island:
     Attributes:
         voxels: Its voxels; none where there is no lesion.
         is_cut: Whether the island at the seed was too large and only a part is answered.
+        is_limited: Whether a background seed took a part of it away.
     """
 
     voxels: Voxels
     is_cut: bool = False
+    is_limited: bool = False
 
 
 def island_at(
@@ -113,9 +115,13 @@ def island_at(
         voxels = _flood(field, seed, near=[seed, *background])
     # Without a bound on the count nothing is ever too much.
     voxels = np.empty((3, 0), np.intp) if voxels is None else voxels
+    is_limited = False
     if is_cut or background:
-        voxels = _nearer(field, voxels, seed, background, REACH_MM if is_cut else np.inf)
-    return Island(voxels[:, :0] if is_cut and _is_no_vessel(field, voxels) else voxels, is_cut)
+        reach_mm = REACH_MM if is_cut else np.inf
+        voxels, is_limited = _nearer(field, voxels, seed, background, reach_mm)
+    if is_cut and _is_no_vessel(field, voxels):
+        voxels = voxels[:, :0]
+    return Island(voxels, is_cut, is_limited)
 
 
 def _is_no_vessel(field: Field, voxels: Voxels) -> bool:
@@ -182,8 +188,12 @@ def _nearer(
     seed: tuple[int, int, int],
     background: list[tuple[int, int, int]],
     reach_mm: float,
-) -> Voxels:
-    """Keep the voxels within reach of the seed that no background seed is nearer to."""
+) -> tuple[Voxels, bool]:
+    """Keep the voxels within reach of the seed that no background seed is nearer to.
+
+    Returns:
+        The voxels, and whether a background seed took any that are within reach.
+    """
     pairs = voxel_pairs(voxels, field.connectivity)
     steps = voxels[:, pairs.first] - voxels[:, pairs.second]
     lengths = np.linalg.norm(steps * np.asarray(field.spacing_mm)[:, None], axis=0)
@@ -192,9 +202,10 @@ def _nearer(
     places = {place: index for index, place in enumerate(map(tuple, voxels.T.tolist()))}
     own = dijkstra(graph, directed=False, indices=[places[seed]], limit=reach_mm, min_only=True)
     others = [places[place] for place in background if place in places]
-    keep = np.isfinite(own)
+    is_near = np.isfinite(own)
+    keep = is_near
     if others:
         other = dijkstra(graph, directed=False, indices=others, limit=reach_mm, min_only=True)
-        keep &= ~(other < own)
+        keep = is_near & ~(other < own)
     kept: Voxels = voxels[:, keep]
-    return kept
+    return kept, bool((is_near & ~keep).any())

@@ -92,18 +92,13 @@ def lesions_at(image: AxialImage, clicks: Clicks, *, rule: str) -> list[ClickedL
         for click in clicks.background
         if (seed := snap(field_, _axial(click, image, order))) is not None
     ]
-    # A part of bone or of contrast-filled blood looks like any lesion, so none is answered
-    # before the annotator has said where the lesion ends.
-    is_bounded = bool(clicks.background) or clicks.roi is not None
     lesions: list[ClickedLesion] = []
     for click in clicks.foreground:
         seed = snap(field_, _axial(click, image, order))
         # An artery is clicked lesion by lesion, and every click comes again with the next one.
         known = None if background else _holding(lesions, seed)
         lesions.append(
-            replace(known, click=click)
-            if known
-            else _lesion(field_, click, seed, background, is_bounded=is_bounded)
+            replace(known, click=click) if known else _lesion(field_, click, seed, background)
         )
     return lesions
 
@@ -152,15 +147,15 @@ def _lesion(
     click: Voxel,
     seed: Voxel | None,
     background: list[Voxel],
-    *,
-    is_bounded: bool,
 ) -> ClickedLesion:
     if seed is None:
         return ClickedLesion(
             click, note=_NOTHING.format(threshold=field_.threshold_hu, snap=SNAP_MM)
         )
     island = island_at(field_, seed, background)
-    if island.is_cut and not is_bounded:
+    # A part of bone or of contrast-filled blood looks like any lesion, so none is answered
+    # before the annotator has said where this one ends: clicks and boxes elsewhere say nothing.
+    if island.is_cut and not island.is_limited:
         island = replace(island, voxels=island.voxels[:, :0])
     note = _CUT.format(reach=REACH_MM) if island.is_cut else ""
     if island.voxels.shape[1] == 0:

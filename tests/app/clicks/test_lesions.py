@@ -35,3 +35,19 @@ def test_a_roi_frees_the_lesion() -> None:
     expected[5:7, 10:14, 10:14] = True
     expected[5, 12, 14:17] = True
     np.testing.assert_array_equal(mask_of(SHAPE, found.voxels), expected)
+
+
+def test_a_background_click_elsewhere_bounds_nothing() -> None:
+    # On nothing at all, and on the bone far away from the lesion.
+    for elsewhere in ((130, 110, 1), (110, 90, 11)):
+        clicks = Clicks([ON_LESION], background=[elsewhere])
+        (found,) = lesions_at(image(BRIDGED), clicks, rule="agatston")
+        assert found.is_empty
+        assert "background clicks or a ROI" in found.note
+
+
+def test_a_roi_around_everything_bounds_nothing() -> None:
+    clicks = Clicks([ON_LESION], roi=((0, 0, 0), (139, 119, 12)))
+    (found,) = lesions_at(image(BRIDGED), clicks, rule="agatston")
+    assert found.is_empty
+    assert "background clicks or a ROI" in found.note
