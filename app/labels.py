@@ -25,50 +25,6 @@ from app.store.files import FileStore
 from app.store.tables import JobRow, Json, LabelRow, LeaseRow
 
 
-def submit_label(  # noqa: PLR0913 - one submission, all of it by keyword
-    session: Session,
-    files: FileStore,
-    settings: Settings,
-    *,
-    image_id: str,
-    content: bytes,
-    file_name: str,
-    params: Mapping[str, object],
-    annotator: str,
-    now: float,
-    tag: str = FINAL_TAG,
-) -> LabelRow:
-    """Check a label against its image and keep it as a new version.
-
-    In one go what ``check_submission`` and ``keep_submission`` do one after the other. A final
-    label takes its image out of the pool, ends its lease, and queues a training
-    when enough of them have come.
-
-    Args:
-        session: Open transaction.
-        files: Where the bytes as submitted and the canonical label map are kept.
-        settings: Settings of the deployment.
-        image_id: Image that was labeled.
-        content: The file as it came.
-        file_name: Its name; only the ending counts.
-        params: What the client says about it; ``label_info`` lists its segments in order.
-        annotator: Who made it.
-        now: Time of submission.
-        tag: ``final`` for what counts, anything else for what is only kept.
-
-    Raises:
-        NotFoundError: If there is no such image.
-        InvalidInputError: If the tag is not allowed.
-        LabelError: If the label does not fit its image; nothing is stored then.
-    """
-    checked = check_submission(
-        session, image_id=image_id, content=content, file_name=file_name, params=params
-    )
-    return keep_submission(
-        session, files, settings, checked, image_id=image_id, tag=tag, annotator=annotator, now=now
-    )
-
-
 def check_submission(
     session: Session,
     *,
@@ -76,11 +32,20 @@ def check_submission(
     content: bytes,
     file_name: str,
     params: Mapping[str, object],
+    needs_names: bool = False,
 ) -> CheckedLabel:
-    """Do the slow part of ``submit_label``, for which a session that only reads is enough.
+    """Check a label against its image, for which a session that only reads is enough.
 
     Checking a large label takes some hundred milliseconds, during which a transaction that
     may write would hold back every other writer.
+
+    Args:
+        session: Open session.
+        image_id: Image that was labeled.
+        content: The file as it came.
+        file_name: Its name; only the ending counts.
+        params: What the client says about it; ``label_info`` lists its segments in order.
+        needs_names: Whether values without names are refused instead of taken for canonical.
 
     Raises:
         NotFoundError: If there is no such image.
@@ -93,6 +58,7 @@ def check_submission(
         params=params,
         grid=grid_of(image),
         series_uid=image.series_uid,
+        needs_names=needs_names,
     )
     check_info(checked.info, LabelError)
     return checked
@@ -109,7 +75,11 @@ def keep_submission(
     annotator: str,
     now: float,
 ) -> LabelRow:
-    """Do the quick part of ``submit_label``: keep a checked label as a new version.
+    """Keep a checked label as a new version, unless it is the newest one once more.
+
+    A final label takes its image out of the pool, ends its lease, and queues a training when
+    enough of them have come. Who sends the same bytes twice, saying the same about them, has
+    pressed a button twice or got no answer the first time: that version stands for both.
 
     Raises:
         NotFoundError: If there is no such image.
@@ -121,6 +91,9 @@ def keep_submission(
     image = get_image(session, image_id)
     if not same_grid(grid_of(image), checked.grid):
         raise LabelError(f"image {image_id} changed meanwhile; load it again")
+    repeated = label_versions.find_repeated(session, image, checked, tag=tag, annotator=annotator)
+    if repeated is not None:
+        return repeated
     row = label_versions.store_label(
         session, files, image, checked, tag=tag, annotator=annotator, now=now
     )

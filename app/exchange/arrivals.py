@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit, images, labels
+from app import audit, images, inference
 from app.calcium.labels import CALCIUM_LABELS
 from app.errors import ConflictError, ImagingError
 from app.exchange.data_folder import DataFolder
@@ -30,8 +30,10 @@ from app.intake import image_rows
 from app.intake.client_info import check_info
 from app.intake.identifiers import distinct_id, safe_id
 from app.intake.image_rows import CONVERTED_EXTENSION, Origin, grid_of
-from app.intake.label_check import CheckedLabel, check_label
+from app.intake.label_check import check_label
 from app.intake.pool import FINAL_TAG
+from app.intake.submission import ReadyLabel, Submission, keep
+from app.label_scores import score_label
 from app.store.tables import ImageRow, Json, LabelRow
 
 ACTOR = "import"
@@ -113,7 +115,7 @@ def take(
         ConflictError: If the image was removed, or its id is that of another image.
     """
     row = _known_row(data, image) or _new_row(data, image)
-    checked = _check(data, row, label)
+    ready = _prepare(data, row, label)
     with data.database.writing() as session:
         is_new_image = _keep_image(session, row, now=data.now())
         kept = images.get_image(session, row.id)
@@ -122,7 +124,7 @@ def take(
         return Taken(
             row.id,
             is_new_image,
-            new_labels=_keep_label(data, session, row.id, checked),
+            new_labels=_keep_label(data, session, row.id, ready),
             is_new_reference=_keep_reference(kept, reference or {}),
         )
 
@@ -214,37 +216,30 @@ def _keep_image(session: Session, row: ImageRow, *, now: float) -> bool:
     return True
 
 
-def _check(
+def _prepare(
     data: DataFolder, row: ImageRow, label: ForeignLabel | None
-) -> tuple[CheckedLabel, str] | None:
-    """Check a label that is new; return it with its annotator."""
+) -> tuple[Submission, ReadyLabel] | None:
+    """Check and score a label that is new."""
     with data.database.reading() as session:
         if label is None or _has_label(session, row.id):
             return None
+        prediction = inference.find_prediction(session, row.id)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "label.nrrd"
         write_label_map(path, label.mask, grid_of(row), compress=True, names=CALCIUM_LABELS)
         content = path.read_bytes()
-    checked = check_label(content, file_name="label.nrrd", params=label.info, grid=grid_of(row))
-    return checked, label.annotator
+    submission = Submission(row.id, content, path.name, label.info, label.annotator)
+    checked = check_label(content, file_name=path.name, params=label.info, grid=grid_of(row))
+    scores = score_label(data.settings, data.files, row, checked, prediction)
+    return submission, ReadyLabel(checked, scores)
 
 
 def _keep_label(
-    data: DataFolder, session: Session, image_id: str, ready: tuple[CheckedLabel, str] | None
+    data: DataFolder, session: Session, image_id: str, new: tuple[Submission, ReadyLabel] | None
 ) -> int:
-    if ready is None or _has_label(session, image_id):
+    if new is None or _has_label(session, image_id):
         return 0
-    checked, annotator = ready
-    labels.keep_submission(
-        session,
-        data.files,
-        data.settings,
-        checked,
-        image_id=image_id,
-        tag=FINAL_TAG,
-        annotator=annotator,
-        now=data.now(),
-    )
+    keep(session, data.files, data.settings, *new, now=data.now())
     return 1
 
 

@@ -139,7 +139,12 @@ class MonailabelCase:
         for found in self.labels:
             try:
                 count += import_label(
-                    data.database, data.files, taken.image_id, found, now=data.now()
+                    data.database,
+                    data.files,
+                    data.settings,
+                    taken.image_id,
+                    found,
+                    now=data.now(),
                 )
             except CacLabelError as error:
                 problems.append(f"{found.tag}: {error}")

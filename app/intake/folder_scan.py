@@ -128,7 +128,9 @@ def scan_steps(
     for done, finding in enumerate(findings):
         _take(scan, finding)
         yield (done + 1) / (len(findings) + 1)
-    labels = monailabel_folder.import_labels(database, FileStore(settings.files), root, now=now)
+    labels = monailabel_folder.import_labels(
+        database, FileStore(settings.files), settings, root, now=now
+    )
     scan.report.labels = labels.imported
     scan.report.quarantined += len(labels.problems)
     _forget_healed(scan, labels.problems)

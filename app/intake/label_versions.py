@@ -4,8 +4,28 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.intake.label_check import CANONICAL_EXTENSION, CheckedLabel
-from app.store.files import FileStore
+from app.store.files import FileStore, content_sha256
 from app.store.tables import ImageRow, Json, LabelRow
+
+
+def find_repeated(
+    session: Session, image: ImageRow, checked: CheckedLabel, *, tag: str, annotator: str
+) -> LabelRow | None:
+    """Return the newest version of a label when it is this very submission, else None.
+
+    The same bytes under other names are another label, and so are they from somebody else or
+    with another verdict.
+    """
+    _lock(session, image.id)
+    newest = select(LabelRow).where(LabelRow.image_id == image.id, LabelRow.tag == tag)
+    row = session.scalars(newest.order_by(LabelRow.version.desc()).limit(1)).first()
+    if row is None or row.deleted_at is not None or row.annotator != annotator:
+        return None
+    files = (row.submitted_sha256, row.sha256)
+    if files != (content_sha256(checked.submitted), content_sha256(checked.canonical)):
+        return None
+    said = label_info(image, checked.info, row.created_at)
+    return row if row.info == said else None
 
 
 def store_label(
@@ -22,9 +42,6 @@ def store_label(
     submitted = files.put(checked.submitted, checked.extension)
     canonical = files.put(checked.canonical, CANONICAL_EXTENSION)
     row = LabelRow(
-        image_id=image.id,
-        tag=tag,
-        version=_next_version(session, image.id, tag),
         sha256=canonical,
         submitted_sha256=submitted,
         # The client's own file name is not kept: it may hold a path or a person's name.
@@ -33,12 +50,8 @@ def store_label(
         covers_regions=checked.covers.regions,
         annotator=annotator,
         info=label_info(image, checked.info, now),
-        created_at=now,
-        deleted_at=None,
     )
-    session.add(row)
-    session.flush()
-    return row
+    return _add(session, row, image, tag, now)
 
 
 def store_prediction(
@@ -46,9 +59,6 @@ def store_prediction(
 ) -> LabelRow:
     """Add a prediction, whose file is in the store already, as a version of a label."""
     row = LabelRow(
-        image_id=image.id,
-        tag=tag,
-        version=_next_version(session, image.id, tag),
         sha256=sha256,
         submitted_sha256=sha256,
         submitted_name=f"{image.id}{CANONICAL_EXTENSION}",
@@ -56,12 +66,8 @@ def store_prediction(
         covers_regions=True,
         annotator="",
         info=label_info(image, info, now),
-        created_at=now,
-        deleted_at=None,
     )
-    session.add(row)
-    session.flush()
-    return row
+    return _add(session, row, image, tag, now)
 
 
 def label_info(image: ImageRow, said: Json, now: float) -> Json:
@@ -69,10 +75,19 @@ def label_info(image: ImageRow, said: Json, now: float) -> Json:
     return {**said, "ts": int(now), "name": f"{image.id}{CANONICAL_EXTENSION}"}
 
 
-def _next_version(session: Session, image_id: str, tag: str) -> int:
-    # Locks the image where the database has row locks; SQLite has one writer at a time.
-    session.execute(select(ImageRow.id).where(ImageRow.id == image_id).with_for_update())
+def _add(session: Session, row: LabelRow, image: ImageRow, tag: str, now: float) -> LabelRow:
+    """Add a label as the next version under a tag."""
+    _lock(session, image.id)
     newest = select(func.max(LabelRow.version)).where(
-        LabelRow.image_id == image_id, LabelRow.tag == tag
+        LabelRow.image_id == image.id, LabelRow.tag == tag
     )
-    return (session.scalar(newest) or 0) + 1
+    row.image_id, row.tag, row.created_at, row.deleted_at = image.id, tag, now, None
+    row.version = (session.scalar(newest) or 0) + 1
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _lock(session: Session, image_id: str) -> None:
+    """Let no other version come meanwhile; SQLite has one writer at a time anyway."""
+    session.execute(select(ImageRow.id).where(ImageRow.id == image_id).with_for_update())

@@ -24,9 +24,8 @@ from app.intake.identifiers import (
     printable,
     split_extension,
 )
-from app.intake.image_rows import grid_of
-from app.intake.label_check import CheckedLabel, check_label
-from app.intake.label_versions import store_label
+from app.intake.submission import Submission, keep, prepare
+from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
 from app.store.tables import ImageRow, Json, LabelRow, QuarantineRow
@@ -80,7 +79,12 @@ class FoundLabel:
 
 
 def import_labels(
-    database: Database, files: FileStore, root: Path, *, now: Callable[[], float]
+    database: Database,
+    files: FileStore,
+    settings: Settings,
+    root: Path,
+    *,
+    now: Callable[[], float],
 ) -> ImportReport:
     """Import the labels below ``root/labels``, each in a short transaction of its own.
 
@@ -101,7 +105,9 @@ def import_labels(
             _report(database, report, found.path, root, "the label has no image", now())
         elif (image_id, found.tag) not in known:
             try:
-                report.imported += import_label(database, files, image_id, found, now=now())
+                report.imported += import_label(
+                    database, files, settings, image_id, found, now=now()
+                )
             except InvalidInputError as error:
                 _report(database, report, found.path, root, str(error), now())
     if report.imported:
@@ -162,7 +168,13 @@ def _known_labels(database: Database) -> set[tuple[str, str]]:
 
 
 def import_label(
-    database: Database, files: FileStore, image_id: str, found: FoundLabel, *, now: float
+    database: Database,
+    files: FileStore,
+    settings: Settings,
+    image_id: str,
+    found: FoundLabel,
+    *,
+    now: float,
 ) -> bool:
     """Import a label unless its image has, or had, one with this tag.
 
@@ -176,13 +188,12 @@ def import_label(
     with database.reading() as session:
         if _has_label(session, image_id, tag):
             return False
-        image = session.get_one(ImageRow, image_id)
-    checked = _check(found, image)
+    label = _submission(found, image_id, tag)
+    ready = prepare(database, files, settings, label)
     with database.writing() as session:
         if _has_label(session, image_id, tag):
             return False
-        annotator = str(found.info.get("client_id") or _nobody(tag))
-        store_label(session, files, image, checked, tag=tag, annotator=annotator, now=now)
+        keep(session, files, settings, label, ready, now=now)
     return True
 
 
@@ -191,7 +202,7 @@ def _nobody(tag: str) -> str:
     return "" if tag == PREDICTION_TAG else UNKNOWN_ANNOTATOR
 
 
-def _check(found: FoundLabel, image: ImageRow) -> CheckedLabel:
+def _submission(found: FoundLabel, image_id: str, tag: str) -> Submission:
     try:
         content = found.path.read_bytes()
     except OSError:
@@ -200,12 +211,14 @@ def _check(found: FoundLabel, image: ImageRow) -> CheckedLabel:
     params = info.get("params")
     if isinstance(params, dict) and "label_names" in params:
         info.setdefault("label_names", params["label_names"])
-    # Other programs number in their own ways: values without names are not the canonical ones.
-    return check_label(
-        content,
+    return Submission(
+        image_id=image_id,
+        content=content,
         file_name=found.path.name,
         params=info,
-        grid=grid_of(image),
+        annotator=str(found.info.get("client_id") or _nobody(tag)),
+        tag=tag,
+        # Other programs number in their own ways: bare values are not the canonical ones.
         needs_names=True,
     )
 

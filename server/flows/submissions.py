@@ -4,10 +4,11 @@ from pathlib import Path
 
 from fastapi import UploadFile
 
-from app import images, inference, label_scores, labels, model_versions, preannotations
-from app.intake import dicom_reference
-from app.label_scores import LabelScores, score_label
-from app.pacs.segmentations import note_submitted
+from app import images, labels, model_versions, preannotations
+from app.arrays import axial_image, keep_image
+from app.intake import dicom_reference, submission
+from app.intake.submission import Submission
+from app.label_scores import LabelScores
 from app.store.tables import ImageRow
 from server.dependencies import Services
 from server.flows.uploads import bare_name, received
@@ -23,35 +24,18 @@ def submit(
     params: JsonObject,
     now: float,
 ) -> LabelScores:
-    """Check a label against its image and score it, then keep it.
-
-    Only keeping holds others back.
-    """
-    content = upload.file.read()
-    with services.database.reading() as session:
-        checked = labels.check_submission(
-            session,
-            image_id=image_id,
-            content=content,
-            file_name=bare_name(upload),
-            params=params,
-        )
-        image = images.get_image(session, image_id)
-        prediction = inference.find_prediction(session, image_id)
-    scores = score_label(services.settings, services.files, image, checked, prediction)
-    with services.database.writing() as session:
-        row = labels.keep_submission(
-            session,
-            services.files,
-            services.settings,
-            checked,
-            image_id=image_id,
-            tag=tag,
-            annotator=client_of(params),
-            now=now,
-        )
-        label_scores.keep(row, scores)
-        note_submitted(session, row, content, now=now)
+    """Check a label against its image and score it, then keep it."""
+    label = Submission(
+        image_id=image_id,
+        content=upload.file.read(),
+        file_name=bare_name(upload),
+        params=params,
+        annotator=client_of(params),
+        tag=tag,
+    )
+    _, scores = submission.submit(
+        services.database, services.files, services.settings, label, now=now
+    )
     return scores
 
 
@@ -82,7 +66,9 @@ def add_image(
     with services.database.writing() as session:
         row = images.keep_upload(session, checked, now=now)
         model_versions.request_scoring(session, now=now, images=[row.id])
-        return row
+    # Whoever sends an image clicks in it next; it is decoded already.
+    keep_image(services.settings, row, axial_image(checked.volume))
+    return row
 
 
 def _keep_reference(services: Services, path: Path, actor: str, now: float) -> ImageRow:

@@ -5,7 +5,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from app import labels
+from app.intake import submission
+from app.intake.submission import Submission
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
@@ -18,18 +19,8 @@ def main(data: Path, first: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed in itertools.count(first):
             path = write_itk(Path(folder, "label.nrrd"), make_labels(seed=seed), make_grid())
-            with database.writing() as session:
-                labels.submit_label(
-                    session,
-                    files,
-                    settings,
-                    image_id="a",
-                    content=path.read_bytes(),
-                    file_name=path.name,
-                    params={},
-                    annotator=str(seed),
-                    now=float(seed),
-                )
+            label = Submission("a", path.read_bytes(), path.name, {}, annotator=str(seed))
+            submission.submit(database, files, settings, label, now=float(seed))
             sys.stdout.write(f"{seed}\n")
             sys.stdout.flush()
 

@@ -15,6 +15,7 @@ from app.imaging.reader import read_volume
 from app.imaging.volume_writer import write_volume
 from app.store.tables import ImageRow
 from tests.app.conftest import Deployment
+from tests.app.submitting import ALL_NAMES, submit_label
 from tests.factories import make_labels, make_volume, write_dicom, write_itk
 
 
@@ -31,19 +32,8 @@ def submit(deployment: Deployment, image_id: str, *, tag: str = "final", seed: i
     path = write_itk(
         deployment.settings.data / "l.nrrd", make_labels(seed=seed), make_volume().grid
     )
-    with deployment.database.writing() as session:
-        labels.submit_label(
-            session,
-            deployment.files,
-            deployment.settings,
-            image_id=image_id,
-            tag=tag,
-            content=path.read_bytes(),
-            file_name=path.name,
-            params={"client_id": "anna", "label_info": [{"name": name} for name in LABELS]},
-            annotator="anna",
-            now=200.0,
-        )
+    params = {**ALL_NAMES, "client_id": "anna"}
+    submit_label(deployment, image_id, path, params=params, now=200.0, tag=tag)
 
 
 def series_id(deployment: Deployment) -> str:

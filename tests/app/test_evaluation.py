@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app import images, labels
+from app import images
 from app.arrays import AxialImage
 from app.background.work import WorkContext, next_unit
 from app.calcium.labels import LABELS
@@ -23,6 +23,7 @@ from strategies.aggregation import ImageUncertainty
 from strategies.uncertainty import VarianceShares
 from tests.app.conftest import Deployment
 from tests.app.pool import add_model_version, add_prediction
+from tests.app.submitting import submit_label
 from tests.factories import make_grid
 
 SHAPE = (4, 16, 16)
@@ -100,16 +101,9 @@ def test_dice_forgives_paint_below_the_threshold(deployment: Deployment, tmp_pat
     upload = images.check_upload(*kept_in, path=path, image_id="a", name="a.nrrd", info={}, now=1.0)
     with deployment.database.writing() as session:
         images.keep_upload(session, upload, now=1.0)
-        labels.submit_label(
-            session,
-            *kept_in,
-            image_id="a",
-            content=painted,
-            file_name="a.nrrd",
-            params={"label_info": [{"name": name} for name in LABELS]},
-            annotator="anna",
-            now=2.0,
-        )
+    path.write_bytes(painted)
+    submit_label(deployment, "a", path)
+    with deployment.database.writing() as session:
         row = add_prediction(session, "a", add_model_version(session).id, uncertainty=0.0)
         row.sha256 = deployment.files.put(encode_canonical(drawn(bright), image.grid), ".nrrd")
     context = WorkContext(deployment.settings, deployment.database, deployment.files, "cpu")

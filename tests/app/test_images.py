@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from app import images, labels
+from app import images
 from app.errors import ConflictError, ImagingError, InvalidInputError, NotFoundError
 from app.imaging.labelmap import write_label_map
 from app.imaging.reader import read_volume
@@ -19,6 +19,7 @@ from app.store.files import file_sha256
 from app.store.tables import AuditRow, ImageRow, Json, PredictionRow
 from tests.app.conftest import Deployment
 from tests.app.pool import add_model_version, add_prediction
+from tests.app.submitting import submit_label
 from tests.factories import edit_dicom, make_grid, make_volume, write_dicom
 
 
@@ -63,18 +64,7 @@ def submit(deployment: Deployment, image_id: str) -> None:
     path = deployment.settings.data / "label.nrrd"
     volume = make_volume()
     write_label_map(path, np.ones(volume.grid.shape, np.uint8), volume.grid, compress=True)
-    with deployment.database.writing() as session:
-        labels.submit_label(
-            session,
-            deployment.files,
-            deployment.settings,
-            image_id=image_id,
-            content=path.read_bytes(),
-            file_name=path.name,
-            params={},
-            annotator="a",
-            now=5.0,
-        )
+    submit_label(deployment, image_id, path, params={})
 
 
 def predict(deployment: Deployment, image_id: str) -> None:

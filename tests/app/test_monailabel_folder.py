@@ -12,8 +12,9 @@ from app import images, labels
 from app.calcium.labels import LABELS
 from app.imaging.labelmap import read_label_map, write_label_map
 from app.imaging.volume_writer import write_volume
-from app.store.tables import LabelRow
+from app.store.tables import JobRow, LabelRow, LeaseRow
 from tests.app.conftest import Deployment
+from tests.app.submitting import submit_label
 from tests.factories import make_labels, make_volume, write_itk, write_nifti
 
 
@@ -47,6 +48,12 @@ def studies(deployment: Deployment) -> None:
 
 def scan(deployment: Deployment) -> images.ScanReport:
     return images.scan_studies(deployment.database, deployment.settings, now=lambda: 50.0)
+
+
+def lease(image_id: str) -> LeaseRow:
+    return LeaseRow(
+        image_id=image_id, strategy="first", client_id="c", served_at=1.0, expires_at=999.0
+    )
 
 
 def rows(deployment: Deployment) -> dict[tuple[str, str], LabelRow]:
@@ -107,6 +114,30 @@ class TestImport:
         array = read_label_map(labels.label_file(deployment.files, row)).array
         assert np.unique(array).tolist() == [1]
 
+    def test_counts_like_a_submitted_label(self, deployment: Deployment) -> None:
+        scan(deployment)
+        with deployment.database.writing() as session:
+            for image_id in ("case_1", "case_2"):
+                session.add(lease(image_id))
+        add_label(deployment, "final/case_1.nii.gz")
+        add_label(deployment, "original/case_2.nii.gz")
+        settings = deployment.settings.model_copy(update={"train_every": 1, "first_training": 1})
+        images.scan_studies(deployment.database, settings, now=lambda: 60.0)
+        with deployment.database.reading() as session:
+            open_leases = select(LeaseRow.image_id).where(LeaseRow.released_at.is_(None))
+            assert session.scalars(open_leases).all() == ["case_2"]
+            assert session.scalars(select(JobRow.kind)).all() == ["train"]
+
+    def test_has_the_scores_that_a_submission_has(self, deployment: Deployment) -> None:
+        path = add_label(deployment, "final/case_1.nii.gz")
+        scan(deployment)
+        imported = rows(deployment)["case_1", "final"].scores
+        submitted = submit_label(deployment, "case_1", path, annotator="ben").scores
+        assert imported is not None
+        assert imported == submitted
+        # Random voxels of -1000 to 1000 HU: about half of the label is calcium.
+        assert imported["total"]["agatston"] > 0
+
     def test_happens_once(self, deployment: Deployment) -> None:
         add_label(deployment, "final/case_1.nii.gz")
         assert [scan(deployment).labels for _ in range(2)] == [1, 0]
@@ -115,18 +146,7 @@ class TestImport:
     def test_never_covers_a_submission(self, deployment: Deployment) -> None:
         scan(deployment)
         path = add_label(deployment, "final/case_1.nrrd", seed=7)
-        with deployment.database.writing() as session:
-            labels.submit_label(
-                session,
-                deployment.files,
-                deployment.settings,
-                image_id="case_1",
-                content=path.read_bytes(),
-                file_name=path.name,
-                params={},
-                annotator="anna",
-                now=1.0,
-            )
+        submit_label(deployment, "case_1", path, params={}, now=1.0)
         add_label(deployment, "final/case_1.nrrd", seed=8)
         assert scan(deployment).labels == 0
         assert rows(deployment)["case_1", "final"].annotator == "anna"

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from app import images, labels
+from app import images
 from app.calcium.labels import LABELS
 from app.exchange.data_folder import DataFolder
 from app.imaging.labelmap import write_label_map
 from app.imaging.volume import Identifiers, Volume
 from app.imaging.volume_writer import write_volume
 from tests.app.conftest import Deployment
+from tests.app.submitting import submit_label
 from tests.factories import make_grid, write_dicom, write_itk
 
 GRID = make_grid((4, 10, 12), spacing_mm=(3.0, 0.5, 0.5))
@@ -46,18 +47,9 @@ def submit(
     path = data.settings.data / "label.nrrd"
     spoken = {name: LABELS[name] for name in names}
     write_label_map(path, mask, GRID, compress=True, names=spoken)
-    with data.database.writing() as session:
-        labels.submit_label(
-            session,
-            data.files,
-            data.settings,
-            image_id=image_id,
-            content=path.read_bytes(),
-            file_name="label.nrrd",
-            params={"client_id": annotator},
-            annotator=annotator,
-            now=now,
-        )
+    submit_label(
+        data, image_id, path, params={"client_id": annotator}, annotator=annotator, now=now
+    )
     path.unlink()
 
 

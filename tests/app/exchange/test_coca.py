@@ -63,6 +63,16 @@ def test_no_voxel_changes_and_none_moves(data: DataFolder, folder: Path) -> None
     np.testing.assert_allclose(volume.grid.affine, scan_with_lesion().grid.affine, atol=1e-4)
 
 
+def test_a_label_is_scored_on_its_image(data: DataFolder, folder: Path) -> None:
+    take_all(data, coca.find_cases(folder))
+    (label,) = labels_of(data)
+    assert label.scores is not None
+    calcium = label.scores["arteries"]
+    drawn = [name for name, scores in calcium.items() if scores["agatston"] > 0]
+    assert drawn == ["LM"]
+    assert label.scores["total"]["agatston"] == calcium["LM"]["agatston"]
+
+
 def test_a_second_import_adds_nothing(data: DataFolder, folder: Path) -> None:
     take_all(data, coca.find_cases(folder))
     (outcome,) = take_all(data, coca.find_cases(folder))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import HttpUrl
 from sqlalchemy import select
 
-from app import labels
 from app.background.work import WorkContext
 from app.calcium.labels import LABELS
 from app.imaging.volume import Volume
@@ -20,6 +19,7 @@ from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
 from app.store.tables import ExportRow, ImageRow, JobRow, LabelRow
+from tests.app.submitting import submit_label
 from tests.factories import make_volume, write_dicom, write_itk
 from tests.orthanc import OrthancServer
 
@@ -66,19 +66,9 @@ class ExportSite:
         """Submit a label map as 3D Slicer does."""
         path = write_itk(self.folder / "label.nrrd", label, self.volume.grid)
         params = {"label_names": names} if names is not None else ALL_NAMES
-        with self.context.database.writing() as session:
-            return labels.submit_label(
-                session,
-                self.context.files,
-                self.context.settings,
-                image_id=self.image.id,
-                content=path.read_bytes(),
-                file_name=path.name,
-                params=params,
-                annotator="anna",
-                now=self.clock(),
-                tag=tag,
-            )
+        return submit_label(
+            self.context, self.image.id, path, params=params, now=self.clock(), tag=tag
+        )
 
     def export(self) -> None:
         """Run the job to its end."""

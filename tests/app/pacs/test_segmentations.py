@@ -28,6 +28,7 @@ from app.pacs.segmentations import (
 from app.store.tables import ImageRow, LabelRow, SegmentationRow
 from tests.app.conftest import Deployment
 from tests.app.imaging.segmentations import edited, foreign_segmentation
+from tests.app.submitting import submit_label
 from tests.factories import SHAPE, make_volume, write_dicom, write_itk
 
 PAINTED = (2, slice(1, 4), slice(2, 5))
@@ -295,18 +296,9 @@ class TestOrder:
     def draw(self, deployment: Deployment, folder: Path, *, now: float) -> None:
         """Let a person submit a label as 3D Slicer does."""
         path = write_itk(folder / "label.nrrd", mask() * 2, make_volume().grid)
-        with deployment.database.writing() as session:
-            labels.submit_label(
-                session,
-                deployment.files,
-                deployment.settings,
-                image_id=session.scalars(select(ImageRow.id)).one(),
-                content=path.read_bytes(),
-                file_name=path.name,
-                params={"label_names": LABELS},
-                annotator="anna",
-                now=now,
-            )
+        with deployment.database.reading() as session:
+            image_id = session.scalars(select(ImageRow.id)).one()
+        submit_label(deployment, image_id, path, params={"label_names": LABELS}, now=now)
 
     def test_the_newest_counts_in_whatever_order_they_are_found(
         self, deployment: Deployment, series: list[Path]
