@@ -9,7 +9,7 @@ independent masks would make the errors of neighbouring slices look independent 
 the spread of the volume's score.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +66,19 @@ def seeded_masks(sites: tuple[DropoutSite, ...], samples: int, seed: int) -> Mas
     return {
         name: torch.cat([masks[name] for masks in drawn]) for name in (drawn[0] if drawn else {})
     }
+
+
+def masks_of_head(masks: Masks, head: str, count: int) -> Masks:
+    """Take the masks of the first ``count`` samples with those of all other heads off."""
+    return {
+        name: mask[:count] if name.startswith(f"{head}.") else torch.ones_like(mask[:count])
+        for name, mask in masks.items()
+    }
+
+
+def join_masks(parts: Sequence[Masks]) -> Masks:
+    """Put the samples of several sets of masks, all of the same sites, one after the other."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def apply_mask(parts: list[Tensor], masks: Masks | None, site: str) -> list[Tensor]:

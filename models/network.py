@@ -50,6 +50,8 @@ class NetworkConfig:
         bottleneck_dropout: Chance of a bottleneck channel to be dropped.
         stage_dropout: Chance of a channel at the inputs of the last stages to be dropped.
         dropout_stages: Number of last stages of each head with dropout at their input.
+        sampled_stages: Number of last stages of each head whose dropout stays active in the
+            samples of a prediction; all other dropout is for training only.
     """
 
     widths: tuple[int, ...]
@@ -66,6 +68,7 @@ class NetworkConfig:
     bottleneck_dropout: float = 0.5
     stage_dropout: float = 0.1
     dropout_stages: int = 2
+    sampled_stages: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a shape that no network can be built for."""
@@ -103,7 +106,7 @@ class NetworkConfig:
         raise ValueError(f"no task {name!r}; known: {[task.name for task in self.tasks]}")
 
     def dropout_sites(self) -> tuple[DropoutSite, ...]:
-        """List the places where channels can be dropped, coarsest first."""
+        """List the places where channels are dropped in training, coarsest first."""
         bottleneck = DropoutSite(BOTTLENECK, self.widths[-1], self.bottleneck_dropout, self.levels)
         stages = [
             DropoutSite(
@@ -114,6 +117,17 @@ class NetworkConfig:
             if task.stop_level <= level < task.stop_level + self.dropout_stages
         ]
         return (bottleneck, *stages)
+
+    def sampled_sites(self) -> tuple[DropoutSite, ...]:
+        """List the places where channels are dropped in samples of a prediction as well."""
+        sampled = {
+            site_name(task, task.stop_level + stage)
+            for task in self.tasks
+            for stage in range(self.sampled_stages)
+        }
+        return tuple(
+            site for site in self.dropout_sites() if site.name in sampled and site.probability > 0.0
+        )
 
     def joined_width(self, task: TaskSpec, level: int) -> int:
         """Return the channels a stage reads, without the raw input: below, skip and fed ones."""

@@ -1,12 +1,11 @@
 """Prediction of one volume, with T stochastic passes where they can matter.
 
 The deterministic pass runs on every slice. The samples reuse what it computed before the
-first dropout, and run only on slices that hold a candidate within reach of an artery; the
-last levels, which cost most, are decoded only in the box of those candidates with a margin
-wide enough to leave every value as it would be without the box.
+first dropout that is active in them, and are decoded only in patches around candidates
+within reach of an artery, with a margin that leaves every value as it would be without it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import checkpoint
-from .dropout import Masks, seeded_masks
+from .candidates import REACH_MM, group_into_patches, large_components, widen
+from .dropout import Masks, join_masks, masks_of_head, seeded_masks
 from .inputs import (
     AIR_HU,
     ContentBox,
@@ -28,12 +28,9 @@ from .inputs import (
     position_planes,
     take_slab,
 )
-from .network import DecoderState, MultiTaskNetwork
-from .tail import prefix_level, sample_at_points
-from .uncertainty import BinaryStatistics, class_entropy
-
-REACH_MM = 8.0
-"""Candidates within this distance of a predicted region or lesion, in the slice, can matter."""
+from .network import DecoderState, MultiTaskNetwork, NetworkConfig
+from .tail import edge_reach, prefix_level, sample_at_points
+from .uncertainty import BinaryStatistics, binary_entropy, class_entropy
 
 _LESION_PROBABILITY = 0.5
 """A candidate at or above it is a lesion."""
@@ -59,6 +56,8 @@ class NetworkPrediction:
             still, shape (N,), uint8.
         artery_samples: Artery 1..4 of each of them if sample t calls it a lesion, else 0,
             shape (T, N), uint8.
+        samples_by_head: The same by task with the dropout of that task's head alone, for the
+            first T // 2 masks.
         mutual_information: Disagreement of the samples about each of them in nats, 0 to
             log 2, shape (N,), float32.
         entropy: Entropy of the mean prediction in nats, 0 to log 2, shape (N,), float32;
@@ -73,6 +72,7 @@ class NetworkPrediction:
     candidate_index: NDArray[np.int64]
     artery: NDArray[np.uint8]
     artery_samples: NDArray[np.uint8]
+    samples_by_head: Mapping[str, NDArray[np.uint8]]
     mutual_information: NDArray[np.float32]
     entropy: NDArray[np.float32]
     region_entropy: float
@@ -122,11 +122,9 @@ class Predictor:
         """
         if hu.ndim != 3 or hu.size == 0 or samples < 0:
             raise ValueError(f"expected a volume and samples >= 0, got {hu.shape} and {samples}")
-        masks = seeded_masks(self._network.config.dropout_sites(), samples, seed)
         content = find_content(hu)
-        volume = _VolumePass(
-            self._network, hu[content.index], spacing_mm, threshold_hu, masks, samples
-        )
+        sampling = _Sampling(self._network.config, samples, seed)
+        volume = _VolumePass(self._network, hu[content.index], spacing_mm, threshold_hu, sampling)
         planes, height, width = content.shape
         step = max(1, _PIXELS_AT_ONCE // (height * width))
         for start in range(0, planes, step):
@@ -137,14 +135,35 @@ class Predictor:
         return volume.collect(hu.shape, content)
 
 
+class _Sampling:
+    """The masks of T samples with both heads stochastic, then of T // 2 with each alone."""
+
+    def __init__(self, config: NetworkConfig, samples: int, seed: int) -> None:
+        self.samples = samples
+        both = seeded_masks(config.sampled_sites(), samples, seed)
+        single = [masks_of_head(both, task.name, samples // 2) for task in config.tasks]
+        self.masks: Masks = join_masks([both, *single]) if both else {}
+        self.heads = {
+            task.name: slice(
+                samples + place * (samples // 2), samples + (place + 1) * (samples // 2)
+            )
+            for place, task in enumerate(config.tasks)
+        }
+
+    @property
+    def passes(self) -> int:
+        """Number of passes of both kinds."""
+        return max((rows.stop for rows in self.heads.values()), default=self.samples)
+
+
 @dataclass(frozen=True, eq=False)
 class _SlicePoints:
-    """Candidates of a slice within reach and what the samples say about them."""
+    """Candidates of a slice within reach and what all passes say about them."""
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     artery: NDArray[np.uint8]
-    arteries: NDArray[np.uint8]
+    passes: NDArray[np.uint8]
     mutual_information: NDArray[np.float32]
     entropy: NDArray[np.float32]
 
@@ -158,16 +177,16 @@ class _VolumePass:
         hu: NDArray[np.int16],
         spacing_mm: tuple[float, float, float],
         threshold_hu: int,
-        masks: Masks,
-        samples: int,
+        sampling: _Sampling,
     ) -> None:
         self._network = network
         self._device = next(network.parameters()).device
         self._hu = hu
-        self._reach = tuple(int(REACH_MM / spacing) for spacing in spacing_mm[1:])
-        self._threshold_hu = threshold_hu
-        self._masks = masks
-        self._samples = samples
+        self._reach = int(REACH_MM / spacing_mm[1]), int(REACH_MM / spacing_mm[2])
+        self._margin = edge_reach(network.config, prefix_level(network.config))
+        self._candidates = hu >= threshold_hu
+        self._is_settled = large_components(self._candidates, spacing_mm)
+        self._sampling = sampling
         self._region = np.zeros(hu.shape, np.uint8)
         self._lesion = np.zeros(hu.shape, np.bool_)
         self._points: list[_SlicePoints] = []
@@ -181,12 +200,13 @@ class _VolumePass:
         prefix = self._network.decode(prefix, until=prefix_level(self._network.config))
         logits = self._network.logits(self._network.decode(prefix))
         height, width = self._hu.shape[1:]
-        region = logits["region"][:, :, :height, :width].softmax(dim=1)
-        lesion = logits["lesion"][:, :, :height, :width].softmax(dim=1)[:, 1]
+        region = logits["region"][:, :, :height, :width]
+        lesion = logits["lesion"][:, :, :height, :width]
         self._keep_maps(indices, region, lesion)
         for place, index in enumerate(indices):
-            part = prefix.select(place)
-            self._points.append(self._sample(index, part, region[place], lesion[place].cpu()))
+            self._points.append(
+                self._sample(index, prefix.select(place), region[place], lesion[place])
+            )
 
     def collect(self, shape: tuple[int, ...], content: ContentBox) -> NetworkPrediction:
         """Put the slices together, in the frame of the volume that content was cut from."""
@@ -194,12 +214,14 @@ class _VolumePass:
         slices = np.repeat(np.arange(len(counts)) + content.planes[0], counts)
         rows = np.concatenate([points.rows for points in self._points]) + content.rows[0]
         columns = np.concatenate([points.columns for points in self._points]) + content.columns[0]
+        passes = np.concatenate([points.passes for points in self._points], axis=1)
         return NetworkPrediction(
             region=_embed(self._region, shape, content),
             lesion=_embed(self._lesion, shape, content),
             candidate_index=(slices * shape[1] + rows) * shape[2] + columns,
             artery=np.concatenate([points.artery for points in self._points]),
-            artery_samples=np.concatenate([points.arteries for points in self._points], axis=1),
+            artery_samples=passes[: self._sampling.samples],
+            samples_by_head={head: passes[rows] for head, rows in self._sampling.heads.items()},
             mutual_information=np.concatenate(
                 [points.mutual_information for points in self._points]
             ),
@@ -215,7 +237,10 @@ class _VolumePass:
         for place, index in enumerate(indices):
             slab = take_slab(self._hu, index, config.neighbours)
             slabs[place, :, : slab.shape[1], : slab.shape[2]] = slab
-        candidates = slabs[:, config.neighbours] >= self._threshold_hu
+        candidates = np.zeros((len(indices), height, width), np.bool_)
+        candidates[:, : self._hu.shape[1], : self._hu.shape[2]] = self._candidates[
+            indices.start : indices.stop
+        ]
         body = ContentBox(*((0, length) for length in self._hu.shape))
         positions = np.stack(
             [position_planes(index, (0, 0), (height, width), body) for index in indices]
@@ -224,8 +249,9 @@ class _VolumePass:
 
     def _keep_maps(self, indices: range, region: Tensor, lesion: Tensor) -> None:
         values = region.argmax(dim=1)
-        self._boundary_entropy.add(class_entropy(region)[_boundary(values)])
-        is_lesion = lesion >= _LESION_PROBABILITY
+        at_boundary = region.movedim(1, -1)[_boundary(values)]
+        self._boundary_entropy.add(class_entropy(at_boundary.softmax(dim=1)))
+        is_lesion = lesion[:, 1] >= lesion[:, 0]
         values = torch.where(is_lesion, _artery(region), values)
         self._region[indices.start : indices.stop] = values.byte().cpu().numpy()
         self._lesion[indices.start : indices.stop] = is_lesion.cpu().numpy()
@@ -233,30 +259,38 @@ class _VolumePass:
     def _sample(
         self, index: int, prefix: DecoderState, region: Tensor, lesion: Tensor
     ) -> _SlicePoints:
-        candidates = self._hu[index] >= self._threshold_hu
-        near = _dilate(torch.from_numpy(self._region[index] > 0), self._reach).numpy()
-        rows, columns = np.nonzero(candidates & near)
-        points = torch.from_numpy(np.stack([rows, columns]))
-        statistics = BinaryStatistics(rows.size)
-        arteries = np.zeros((self._samples, rows.size), np.uint8)
-        done = 0
-        for logits in self._sampled_logits(prefix, points):
-            probs = logits["lesion"].softmax(dim=1)[:, 1]
-            statistics.add(probs)
-            part = torch.where(probs >= _LESION_PROBABILITY, _artery(logits["region"]), 0)
-            arteries[done : done + part.shape[0]] = part.byte().cpu().numpy()
-            done += part.shape[0]
-        if not self._samples:
-            statistics.add(lesion[points[0], points[1]][None])
-        artery = _artery(region[None, :, rows, columns])[0].byte().cpu().numpy()
-        return _SlicePoints(
-            rows, columns, artery, arteries, statistics.mutual_information(), statistics.entropy()
+        near = widen(self._region[index] > 0, self._reach)
+        rows, columns = np.nonzero(self._candidates[index] & near)
+        # What the deterministic pass says stands for all samples where none are drawn.
+        probs = lesion[:, rows, columns].softmax(dim=0)[1]
+        artery = _artery(region[None, :, rows, columns])[0]
+        found = _SlicePoints(
+            rows,
+            columns,
+            artery.byte().cpu().numpy(),
+            np.tile(_called(probs, artery), (self._sampling.passes, 1)),
+            np.zeros(rows.size, np.float32),
+            binary_entropy(probs.cpu().double()).float().numpy(),
         )
+        if self._sampling.samples:
+            open_points = np.flatnonzero(~self._is_settled[index, rows, columns])
+            points = np.stack([rows, columns])[:, open_points]
+            for group in group_into_patches(points, self._margin):
+                self._sample_patch(prefix, found, open_points[group])
+        return found
 
-    def _sampled_logits(self, prefix: DecoderState, points: Tensor) -> Iterator[dict[str, Tensor]]:
-        if points.shape[1] == 0:
-            return iter(())
-        return sample_at_points(self._network, prefix, self._masks, self._samples, points)
+    def _sample_patch(
+        self, prefix: DecoderState, found: _SlicePoints, group: NDArray[np.intp]
+    ) -> None:
+        """Replace what is known about some points by what the samples say."""
+        points = torch.from_numpy(np.stack([found.rows[group], found.columns[group]]))
+        logits = sample_at_points(self._network, prefix, self._sampling.masks, points)
+        probs = logits["lesion"].softmax(dim=1)[:, 1]
+        found.passes[:, group] = _called(probs, _artery(logits["region"]))
+        statistics = BinaryStatistics(group.size)
+        statistics.add(probs[: self._sampling.samples].expand(self._sampling.samples, -1))
+        found.mutual_information[group] = statistics.mutual_information()
+        found.entropy[group] = statistics.entropy()
 
 
 class _RunningMean:
@@ -280,23 +314,20 @@ def _artery(region: Tensor) -> Tensor:
     return region[:, 1:].argmax(dim=1) + 1
 
 
+def _called(probs: Tensor, artery: Tensor) -> NDArray[np.uint8]:
+    """Return the artery where the probability of a lesion says yes, else 0."""
+    called: NDArray[np.uint8] = (
+        torch.where(probs >= _LESION_PROBABILITY, artery, 0).byte().cpu().numpy()
+    )
+    return called
+
+
 def _boundary(values: Tensor) -> Tensor:
     """Mark the voxels of label maps, shape (N, Y, X), with a neighbour of another value."""
     maps = values[:, None].float()
     highest = functional.max_pool2d(maps, 3, stride=1, padding=1)
     lowest = -functional.max_pool2d(-maps, 3, stride=1, padding=1)
     return (highest != lowest)[:, 0]
-
-
-def _dilate(mask: Tensor, reach: tuple[int, ...]) -> Tensor:
-    """Widen a mask, shape (Y, X), by ``reach`` pixels along each axis."""
-    maps = mask[None, None].float()
-    for axis, pixels in enumerate(reach):
-        kernel = [1, 1]
-        kernel[axis] = 2 * pixels + 1
-        padding = [side // 2 for side in kernel]
-        maps = functional.max_pool2d(maps, kernel, stride=1, padding=padding)
-    return maps[0, 0] > 0
 
 
 def _embed(part: NDArray[_Scalar], shape: tuple[int, ...], content: ContentBox) -> NDArray[_Scalar]:

@@ -52,7 +52,7 @@ def binary_entropy(probs: Tensor) -> Tensor:
 
 
 def class_entropy(probs: Tensor) -> Tensor:
-    """Compute the entropy over the classes, shape (N, C, Y, X) to (N, Y, X), in nats."""
+    """Compute the entropy over the classes, shape (N, C, ...) to (N, ...), in nats."""
     return -torch.xlogy(probs, probs).sum(dim=1)
 
 

@@ -12,22 +12,22 @@ from models.network import (
     restrict_to_candidates,
     small_network,
 )
-from models.tail import decode_in_box, prefix_level, sample_at_points
+from models.tail import patch_box, prefix_level, sample_at_points
 from models.tasks import LESION, REGION, TaskSpec
 from tests.models.cases import tiny_network
 
 COMPOSITIONS = {
     "tiny": tiny_network(),
-    "tiny, tail only": replace(tiny_network(), bottleneck_dropout=0.0),
+    "two sampled stages": replace(tiny_network(), sampled_stages=2),
     "no dropout": replace(tiny_network(), bottleneck_dropout=0.0, stage_dropout=0.0),
-    "joined": NetworkConfig(widths=(8, 8, 8), stage_dropout=0.3),
-    "two convolutions": replace(
-        tiny_network(), bottleneck_dropout=0.0, stage_convs=2, dropout_stages=1
-    ),
+    "joined": NetworkConfig(widths=(8, 8, 8), stage_dropout=0.3, sampled_stages=2),
+    "two convolutions": replace(tiny_network(), stage_convs=2, dropout_stages=1),
     "coarse heads": NetworkConfig(
         widths=(8, 8, 8),
         tasks=(replace(REGION, stop_level=2), replace(LESION, stop_level=1, sees_input=False)),
     ),
+    "small profile": small_network(),
+    "paper profile": paper_network(),
 }
 
 
@@ -98,30 +98,45 @@ def test_restriction_keeps_gradients_finite() -> None:
     assert torch.isfinite(gradient).all()
 
 
+PLACES = {
+    "corner": ((0, 3), (5, 9)),
+    "middle": ((14, 17, 15), (20, 22, 30)),
+    "far corner": ((-1,), (-1,)),
+    "edge": ((12, 20), (0, 1)),
+    "whole": ((0, -1), (0, -1)),
+}
+"""Rows and columns of pixels; negative ones are counted from the end."""
+
+
 @pytest.mark.parametrize("config", COMPOSITIONS.values(), ids=COMPOSITIONS)
-@pytest.mark.parametrize(
-    "points",
-    [((0, 3), (5, 9)), ((14, 17, 15), (20, 22, 30)), ((31,), (47,)), ((0, 31), (0, 47))],
-    ids=["corner", "middle", "far corner", "whole"],
-)
-def test_prefix_and_box_equal_full_passes_with_the_same_masks(
-    config: NetworkConfig, points: tuple[tuple[int, ...], tuple[int, ...]]
-) -> None:
-    network, inputs = lively_network(config), random_input(config)
-    masks = seeded_masks(config.dropout_sites(), 10, seed=1)
-    wanted = torch.tensor(points)
+def test_prefix_and_box_equal_full_passes_with_the_same_masks(config: NetworkConfig) -> None:
+    side = max(config.multiple, 32)
+    network, inputs = lively_network(config), random_input(config, side, side)
+    for rows, columns in PLACES.values():
+        inputs[:, -1, rows, columns] = 1.0
+    masks = seeded_masks(config.sampled_sites(), 4, seed=1)
     with torch.inference_mode():
         naive = [
             network(inputs, {name: mask[t : t + 1] for name, mask in masks.items()})
-            for t in range(10)
+            for t in range(4)
         ]
         prefix = network.decode(network.encode(inputs), until=prefix_level(config))
-        parts = list(sample_at_points(network, prefix, masks, 10, wanted))
-    for name in ("region", "lesion"):
-        sampled = torch.cat([part[name] for part in parts])
-        full = torch.cat([logits[name] for logits in naive])[:, :, wanted[0], wanted[1]]
-        torch.testing.assert_close(sampled, full, rtol=0.0, atol=2e-6)
-        assert full.std(dim=0).max() > 1e-4 or not masks
+    for place in PLACES.values():
+        points = torch.tensor(place) % side
+        with torch.inference_mode():
+            sampled = sample_at_points(network, prefix, masks, points)
+        for name in ("region", "lesion"):
+            full = torch.cat([logits[name] for logits in naive])[:, :, points[0], points[1]]
+            drawn = sampled[name].expand(4, -1, -1)
+            torch.testing.assert_close(drawn, full, rtol=0.0, atol=2e-6)
+            assert full.std(dim=0).max() > 1e-4 or not masks
+
+
+@pytest.mark.parametrize("config", [paper_network(), small_network()], ids=["paper", "small"])
+def test_samples_drop_channels_of_the_last_stage_of_each_head_alone(config: NetworkConfig) -> None:
+    last = {f"{task.name}.{task.stop_level}" for task in config.tasks}
+    assert {site.name for site in config.sampled_sites()} == last
+    assert {site.name for site in config.dropout_sites()} > last
 
 
 def test_coarse_stages_speak_at_their_own_resolution() -> None:
@@ -134,11 +149,10 @@ def test_coarse_stages_speak_at_their_own_resolution() -> None:
 
 def test_box_is_smaller_than_the_slice() -> None:
     config = tiny_network()
-    network, inputs = lively_network(config), random_input(config, 96, 96)
-    masks = seeded_masks(config.dropout_sites(), 1, seed=1)
-    _, box = decode_in_box(network, network.encode(inputs), masks, torch.tensor([[40], [50]]))
+    network = lively_network(config)
+    prefix = network.decode(network.encode(random_input(config, 96, 96)), until=2)
     # Nine pixels of margin on a grid of four: 31..49 becomes 28..52, 41..59 becomes 40..60.
-    assert box == ((28, 52), (40, 60))
+    assert patch_box(config, prefix, torch.tensor([[40], [50]])) == (((28, 52), (40, 60)), 2)
 
 
 def test_crop_must_lie_on_the_grid_of_its_level() -> None:

@@ -68,11 +68,50 @@ def test_candidates_are_listed_once_in_order(predictor: Predictor) -> None:
     assert (hu.ravel()[index] >= THRESHOLD_HU).all()
 
 
+def test_samples_of_one_head_keep_the_other_one_whole(predictor: Predictor) -> None:
+    hu = volume()
+    result = predict(predictor, hu, samples=6, seed=3)
+    network = lively_network(tiny_network())
+    drawn = seeded_masks(network.config.sampled_sites(), 6, 3)
+    inputs = make_batch(
+        [Item(planted_case(4), index) for index in range(hu.shape[0])], hu.shape[1:], network.config
+    ).inputs
+    for head, samples in result.samples_by_head.items():
+        # Half of the six masks are used for each head.
+        assert samples.shape[0] == 3
+        for number in range(3):
+            mask = {
+                name: values[number : number + 1]
+                for name, values in drawn.items()
+                if name.startswith(head)
+            }
+            with torch.inference_mode():
+                logits = network(inputs, mask)
+            lesion = logits["lesion"].softmax(dim=1)[:, 1] >= 0.5
+            artery = logits["region"][:, 1:].argmax(dim=1) + 1
+            naive = torch.where(lesion, artery, 0).numpy().ravel()[result.candidate_index]
+            np.testing.assert_array_equal(samples[number], naive)
+
+
+def test_bone_is_as_the_deterministic_pass_says_in_every_sample(tmp_path: Path) -> None:
+    hu = np.full((4, 48, 48), 40, np.int16)
+    # 4 x 14 x 14 voxels of 3 x 2 x 2 mm have 9408 mm³; no coronary lesion is that large.
+    hu[:, 4:18, 4:18] = 500
+    hu[1, 30:33, 30:33] = 400
+    result = predict(make_predictor(tmp_path, lively_network(tiny_network())), hu)
+    is_bone = hu.ravel()[result.candidate_index] == 500
+    assert is_bone.any()
+    settled = np.where(result.lesion.ravel()[result.candidate_index], result.artery, 0)
+    assert (result.artery_samples[:, is_bone] == settled[is_bone]).all()
+    assert not result.mutual_information[is_bone].any()
+    assert result.mutual_information[~is_bone].any()
+
+
 def test_samples_equal_naive_full_passes(predictor: Predictor) -> None:
     hu = volume()
     result = predict(predictor, hu, samples=5, seed=3)
     network = lively_network(tiny_network())
-    masks = seeded_masks(network.config.dropout_sites(), 5, 3)
+    masks = seeded_masks(network.config.sampled_sites(), 5, 3)
     inputs = make_batch(
         [Item(planted_case(4), index) for index in range(hu.shape[0])], hu.shape[1:], network.config
     ).inputs
@@ -90,7 +129,7 @@ def test_mutual_information_equals_that_of_naive_passes(predictor: Predictor) ->
     hu = volume()
     result = predict(predictor, hu, samples=4, seed=3)
     network = lively_network(tiny_network())
-    masks = seeded_masks(network.config.dropout_sites(), 4, 3)
+    masks = seeded_masks(network.config.sampled_sites(), 4, 3)
     items = [Item(planted_case(4), index) for index in range(hu.shape[0])]
     inputs = make_batch(items, hu.shape[1:], network.config).inputs
     with torch.inference_mode():
