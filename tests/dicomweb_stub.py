@@ -15,6 +15,8 @@ class Answer(NamedTuple):
     body: bytes = b""
     kind: str = "application/dicom+json"
     status: int = 200
+    missing: int = 0
+    """Bytes that are announced beside the body and do not come until the stub ends."""
 
 
 class Query(NamedTuple):
@@ -32,6 +34,7 @@ class Stub:
     answer: Callable[[Query], Answer]
     queries: list[Query] = field(default_factory=list)
     url: str = ""
+    is_over: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
@@ -48,9 +51,12 @@ def stub(answer: Callable[[Query], Answer]) -> Iterator[Stub]:
             reply = running.answer(query)
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.kind)
-            self.send_header("Content-Length", str(len(reply.body)))
+            self.send_header("Content-Length", str(len(reply.body) + reply.missing))
             self.end_headers()
             self.wfile.write(reply.body)
+            if reply.missing:
+                running.is_over.wait()
+                self.close_connection = True
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -66,6 +72,7 @@ def stub(answer: Callable[[Query], Answer]) -> Iterator[Stub]:
     try:
         yield running
     finally:
+        running.is_over.set()
         httpd.shutdown()
         thread.join()
         httpd.server_close()

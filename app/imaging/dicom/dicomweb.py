@@ -21,8 +21,10 @@ from dicomweb_client import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
 
 from app.errors import PacsDownError, PacsRefusedError, SettingsError
+from app.imaging.dicom.answer_body import AnswerBody
 from app.imaging.dicom.credentials import Credentials
 from app.imaging.dicom.dicomweb_answers import (
+    AWAY,
     answering,
     check_uid,
     is_uid,
@@ -53,7 +55,6 @@ _LEVELS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 _SERIES_FIELDS: Final = ("Modality", "NumberOfSeriesRelatedInstances")
 """What has to be told of a series beside its UIDs."""
-
 
 _Item = dict[str, Any]
 """A data set of DICOM JSON."""
@@ -127,6 +128,19 @@ class DicomwebServer:
     def place(self) -> AbstractContextManager[None]:
         """Hold one of the few places of requests that wait for the server; see ``Line``."""
         return self._line.place()
+
+    def check(self) -> None:
+        """Raise when the server is away, and not when it only fails at something."""
+        with answering():
+            answer = requests.get(
+                f"{self.url}/studies?limit=1",
+                auth=self._credentials,
+                headers={"Accept": "application/dicom+json"},
+                timeout=self._timeouts_s,
+            )
+            if answer.status_code in AWAY:
+                answer.raise_for_status()
+        self._line.note_answer()
 
     def find_series(self, filters: Mapping[str, str]) -> list[RemoteSeries]:
         """Find all series that match, page by page.
@@ -237,6 +251,11 @@ class DicomwebServer:
                 stream=True,
                 allow_redirects=False,
             )
+
+    def body(self, answer: requests.Response, *, is_decoded: bool = False) -> AnswerBody:
+        """Return the body of an answer of ``open``; ``is_decoded``: without compression."""
+        patience_s = self._timeouts_s[1]
+        return AnswerBody(answer, self._line, patience_s=patience_s, is_decoded=is_decoded)
 
     def store(self, instances: Sequence[bytes]) -> None:
         """Store DICOM files, byte by byte as they are; storing one again changes nothing.

@@ -9,6 +9,7 @@ from typing import Any, Final
 from xml.etree.ElementTree import ParseError
 
 import requests
+import urllib3
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from pydicom.datadict import tag_for_keyword
@@ -24,6 +25,13 @@ _UID_LENGTH: Final = 64
 
 _PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 """Refusals below 500 that a later request may not meet."""
+
+AWAY: Final = (
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+"""What is answered for a server that is away; other errors are the server's own."""
 
 _HINTS: Final[Mapping[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "; check pacs_user and pacs_password, or pacs_token",
@@ -93,10 +101,19 @@ def answering(on_silence: Callable[[], None] = lambda: None) -> Iterator[None]:
     except requests.Timeout:
         on_silence()
         raise PacsDownError("the DICOMweb server did not answer in time") from None
-    except requests.RequestException:
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        if _is_stall(error):
+            on_silence()
+            raise PacsDownError("the DICOMweb server stopped in the middle of an answer") from None
         raise PacsDownError("the DICOMweb server cannot be reached") from None
     except PARSER_ERRORS:
         raise PacsRefusedError("the DICOMweb server answered what cannot be read") from None
+
+
+def _is_stall(error: Exception) -> bool:
+    """Tell whether the body of an answer did not go on; requests calls that a lost connection."""
+    causes = (error, *error.args)
+    return any(isinstance(cause, urllib3.exceptions.ReadTimeoutError) for cause in causes)
 
 
 def error_of_answer(answer: requests.Response) -> PacsError:

@@ -54,12 +54,12 @@ class Line:
         if getattr(self._held, "is_held", False):
             yield
             return
-        self._check()
+        self.check()
         if not self._places.acquire(blocking=False):
             self._wait_for_place()
         self._held.is_held = True
         try:
-            self._check()
+            self.check()
             yield
         finally:
             self._held.is_held = False
@@ -80,7 +80,8 @@ class Line:
             if self._answered_at <= asked_at:
                 self._silent_until = self._clock() + _SILENCE_S
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise PacsDownError for a while after a question that got no answer in time."""
         with self._lock:
             if self._clock() < self._silent_until:
                 raise PacsDownError("the DICOMweb server did not answer in time a moment ago")
