@@ -64,19 +64,26 @@ class Lookahead:
 
 
 def prefetch(context: WorkContext, job: JobRow) -> Units:
-    """Make files and arrays of some images, one a unit; one that cannot be read is left out.
+    """Make files and arrays of some images, one a unit; one that cannot be had is left out.
 
     Raises:
-        PacsDownError: If an image has to be retrieved and the server cannot be reached.
+        PacsDownError: At the end, if the server did not give an image.
     """
     wanted: list[str] = job.request["images"]
     ready = 0
+    problem: PacsDownError | None = None
     for done, image_id in enumerate(wanted):
         context.turns.give_way()
-        ready += _make_ready(context, image_id)
+        try:
+            ready += _make_ready(context, image_id)
+        except PacsDownError as error:
+            # The others may be in the cache, or be given although this one is not.
+            problem = error
         yield Progress((done + 1) / len(wanted))
     if context.settings.pacs_url is not None:
         keep_room(context.settings)
+    if problem is not None:
+        raise problem
     return {"images": len(wanted), "ready": ready}
 
 

@@ -5,23 +5,19 @@ A PACS holds far more studies than the pool: mostly only those of its dates are 
 
 import logging
 from collections.abc import Iterator
-from typing import Final
 
 from sqlalchemy import select
 
 from app.background.work import WorkContext
-from app.errors import LabelError, NotFoundError, PacsRefusedError
+from app.errors import LabelError, NotFoundError, PacsDownError, PacsError
 from app.imaging.dicom.dicomweb import DicomwebServer, RemoteInstance
 from app.intake.pool import is_available
 from app.pacs import status
 from app.pacs.retrieval import SOURCE
-from app.pacs.segmentations import take_segmentation, unknown_segmentations
+from app.pacs.segmentations import NOT_GIVEN, take_segmentation, unknown_segmentations
 from app.store.tables import ImageRow, SegmentationRow
 
 logger = logging.getLogger(__name__)
-
-_HOUR_S: Final = 3600.0
-"""Time after which segmentations are searched in all studies of the server again."""
 
 
 def take_segmentations(context: WorkContext, server: DicomwebServer) -> Iterator[bool]:
@@ -39,7 +35,9 @@ def take_segmentations(context: WorkContext, server: DicomwebServer) -> Iterator
     """
     try:
         found = server.find_objects({"Modality": "SEG", **_dates(context)})
-    except PacsRefusedError as error:
+    except PacsError as error:
+        if isinstance(error, PacsDownError):
+            server.check()
         logger.warning("segmentations were not looked for: %s", error)
         return
     for instance in _news(context, found):
@@ -53,11 +51,10 @@ def _dates(context: WorkContext) -> dict[str, str]:
     the filter finds what was missed.
     """
     with context.database.reading() as session:
-        known = status.pacs_status(session, context.settings)
-        last = known.synced_at if known else None
+        before = status.pacs_status(session, context.settings)
         wanted = select(ImageRow.study_date).where(ImageRow.source == SOURCE, is_available())
         dates = sorted(set(session.scalars(wanted)))
-    if last is None or last // _HOUR_S != context.clock() // _HOUR_S or not all(dates):
+    if status.is_hourly(before, now=context.clock()) or not all(dates):
         return {}
     return {"StudyDate": f"{dates[0]}-{dates[-1]}"} if dates else {}
 
@@ -68,7 +65,9 @@ def _news(context: WorkContext, found: list[RemoteInstance]) -> list[RemoteInsta
     with context.database.reading() as session:
         ours = set(session.scalars(studies))
         by_uid = {one.sop_uid: one for one in found if one.study_uid in ours}
-        return [by_uid[uid] for uid in unknown_segmentations(session, by_uid)]
+        studies_of = {uid: one.study_uid for uid, one in by_uid.items()}
+        unknown = unknown_segmentations(session, studies_of, now=context.clock())
+        return [by_uid[uid] for uid in unknown]
 
 
 def _take(context: WorkContext, server: DicomwebServer, instance: RemoteInstance) -> bool:
@@ -86,15 +85,20 @@ def _take(context: WorkContext, server: DicomwebServer, instance: RemoteInstance
         )
     except LabelError as error:
         _note(context, instance, str(error))
-    except (NotFoundError, PacsRefusedError) as error:
+    except NotFoundError as error:
         logger.warning("segmentation %s was not taken: %s", instance.sop_uid, error)
+    except PacsError as error:
+        if isinstance(error, PacsDownError):
+            server.check()
+        logger.warning("segmentation %s was not given: %s", instance.sop_uid, error)
+        _note(context, instance, NOT_GIVEN)
     else:
         return taken.is_new
     return False
 
 
 def _note(context: WorkContext, instance: RemoteInstance, problem: str) -> None:
-    """Note what cannot even be read, so that it is not retrieved every minute."""
+    """Note what cannot be had or read, so that it is not retrieved every minute."""
     row = SegmentationRow(
         sop_uid=instance.sop_uid,
         origin="pacs",

@@ -6,7 +6,7 @@ this server itself has exported is recognised and never comes back.
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -40,6 +40,12 @@ ANNOTATOR: Final = "dicom-seg"
 """Who made such a label, as far as it may be said: the file may hold a person's name."""
 
 _NOT_IN_POOL: Final = "the series it refers to is not in the pool"
+
+NOT_GIVEN: Final = "the DICOMweb server lists it and does not give it"
+"""Problem of a segmentation that could not be retrieved while its server answered."""
+
+_RETRY_S: Final = 3600.0
+"""Pause before such a segmentation is asked for again."""
 
 _OLDER: Final = "it is older than the current label of the image"
 
@@ -181,25 +187,32 @@ def original_of(session: Session, label: LabelRow) -> SegmentationRow | None:
     return session.scalars(stored).first()
 
 
-def unknown_segmentations(session: Session, sop_uids: Iterable[str]) -> list[str]:
+def unknown_segmentations(session: Session, found: Mapping[str, str], *, now: float) -> list[str]:
     """Return which segmentations have to be looked at, in the order given.
 
     Not those that became labels, were refused, or are our own exports. One that refers to a
-    series outside the pool is worth another look once an image has been registered.
+    series outside the pool is worth another look once an image of its study has been
+    registered, one that the server did not give once an hour.
 
     Args:
         session: Open session.
-        sop_uids: SOPInstanceUIDs that a DICOMweb server lists.
+        found: StudyInstanceUID by SOPInstanceUID of what a DICOMweb server lists.
+        now: Current time.
     """
-    newest_image = session.scalar(select(func.max(ImageRow.registered_at))) or 0.0
+    newest = select(ImageRow.study_uid, func.max(ImageRow.registered_at))
+    registered = dict(session.execute(newest.group_by(ImageRow.study_uid)).all())
     rows = session.execute(
         select(SegmentationRow.sop_uid, SegmentationRow.problem, SegmentationRow.seen_at)
     )
-    known = {
-        uid for uid, problem, seen_at in rows if problem != _NOT_IN_POOL or seen_at > newest_image
-    }
+
+    def is_settled(uid: str, problem: str, seen_at: float) -> bool:
+        if problem == _NOT_IN_POOL:
+            return seen_at > registered.get(found.get(uid, ""), 0.0)
+        return problem != NOT_GIVEN or now - seen_at < _RETRY_S
+
+    known = {uid for uid, problem, seen_at in rows if is_settled(uid, problem, seen_at)}
     known |= set(session.scalars(select(ExportRow.seg_uid)))
-    return [uid for uid in sop_uids if uid not in known]
+    return [uid for uid in found if uid not in known]
 
 
 def _known_label(session: Session, sop_uid: str, origin: Origin) -> LabelRow | None:

@@ -1,6 +1,7 @@
 """How the DICOMweb server is doing, for the people who look after the deployment."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -8,6 +9,8 @@ from sqlalchemy.orm import Session
 from app.imaging.dicom.dicomweb import public_url
 from app.settings import Settings
 from app.store.tables import ExportRow, PacsRow
+
+_HOUR_S: Final = 3600.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,18 @@ def pacs_status(session: Session, settings: Settings) -> PacsStatus | None:
         exports_waiting=_exports(session, "waiting"),
         exports_failed=_exports(session, "failed"),
     )
+
+
+def is_hourly(before: PacsStatus | None, *, now: float) -> bool:
+    """Tell whether a look is the first one in its hour, or the first after an outage.
+
+    Args:
+        before: What was known before the look.
+        now: Time of the look.
+    """
+    if before is None or before.synced_at is None or before.failed_at is not None:
+        return True
+    return before.synced_at // _HOUR_S != now // _HOUR_S
 
 
 def _exports(session: Session, status: str) -> int:

@@ -3,7 +3,8 @@
 A series is retrieved once when it is registered: ranking needs the scores of every volume,
 and a label may only meet content whose hash is known. Every series is a short transaction
 of its own. A sync that was stopped, killed or cut off goes on with the next one; nothing is
-marked as missing before the server has answered every question.
+marked as missing before the server has answered every question. One series that the server
+fails to give keeps no other one away.
 """
 
 import logging
@@ -13,9 +14,9 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import delete, select, update
 
-from app import jobs
+from app import jobs, model_versions
 from app.background.work import Progress, Units, WorkContext
-from app.errors import ImagingError, PacsError, PacsRefusedError
+from app.errors import ImagingError, PacsDownError, PacsError
 from app.imaging.dicom.dicomweb import DicomwebServer, RemoteSeries, dicomweb_server
 from app.imaging.scan import find_images, read_finding
 from app.imaging.volume import Volume
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 _KEPT_JOBS: Final = 50
 """Ended syncs that people can still look at; one comes every minute."""
+
+_RETRY_S: Final = 600.0
+"""Pause before a series is retrieved again that the server did not give."""
 
 _PREFIX: Final = f"{retrieval.SOURCE}/"
 """Start of the paths that series have on the quarantine list."""
@@ -62,6 +66,13 @@ class _Known(NamedTuple):
     is_removed: bool
 
 
+class _Suspect(NamedTuple):
+    """What a sync needs of a series on the quarantine list; no signature: it was not given."""
+
+    signature: str
+    seen_at: float
+
+
 @dataclass(frozen=True)
 class _Sync:
     """One look at the server."""
@@ -69,7 +80,7 @@ class _Sync:
     context: WorkContext
     server: DicomwebServer
     images: dict[str, _Known]
-    quarantine: dict[str, str]
+    quarantine: dict[str, _Suspect]
     report: SyncReport = field(default_factory=SyncReport)
 
 
@@ -103,6 +114,8 @@ def sync(context: WorkContext, job: JobRow) -> Units:
     yield Progress(0.0, "looking at the DICOMweb server")
     server = dicomweb_server(context.settings)
     looking = _start(context, server)
+    with context.database.reading() as session:
+        before = status.pacs_status(session, context.settings)
     try:
         yield from _steps(looking)
     except PacsError as error:
@@ -110,7 +123,11 @@ def sync(context: WorkContext, job: JobRow) -> Units:
             status.note_failure(session, context.settings, str(error), now=context.clock())
         raise
     with context.database.writing() as session:
-        status.note_answer(session, context.settings, now=context.clock(), is_complete=True)
+        now = context.clock()
+        status.note_answer(session, context.settings, now=now, is_complete=True)
+        if jobs.running(session, "score") is None and status.is_hourly(before, now=now):
+            # Scoring passes over images that could not be retrieved while the server was away.
+            model_versions.request_scoring(session, now=now)
     return asdict(looking.report)
 
 
@@ -118,7 +135,7 @@ def _start(context: WorkContext, server: DicomwebServer) -> _Sync:
     wanted = select(
         ImageRow.id, ImageRow.signature, ImageRow.missing_since, ImageRow.removed_at
     ).where(ImageRow.source == retrieval.SOURCE)
-    listed = select(QuarantineRow.path, QuarantineRow.signature).where(
+    listed = select(QuarantineRow.path, QuarantineRow.signature, QuarantineRow.seen_at).where(
         QuarantineRow.path.startswith(_PREFIX)
     )
     with context.database.reading() as session:
@@ -126,7 +143,9 @@ def _start(context: WorkContext, server: DicomwebServer) -> _Sync:
             row.id: _Known(row.signature, row.missing_since is not None, row.removed_at is not None)
             for row in session.execute(wanted)
         }
-        quarantine = {row.path: row.signature for row in session.execute(listed)}
+        quarantine = {
+            row.path: _Suspect(row.signature, row.seen_at) for row in session.execute(listed)
+        }
     return _Sync(context, server, images, quarantine)
 
 
@@ -153,10 +172,19 @@ def _is_news(looking: _Sync, series: RemoteSeries) -> bool:
     if known and known.signature == signature and not known.is_missing:
         looking.report.unchanged += 1
         return False
-    if looking.quarantine.get(_quarantine_path(series)) == signature:
+    if _stays_in_quarantine(looking, series):
         looking.report.quarantined += 1
         return False
     return True
+
+
+def _stays_in_quarantine(looking: _Sync, series: RemoteSeries) -> bool:
+    suspect = looking.quarantine.get(_quarantine_path(series))
+    if suspect is None:
+        return False
+    if not suspect.signature:
+        return looking.context.clock() - suspect.seen_at < _RETRY_S
+    return suspect.signature == signature_of(series)
 
 
 def _take(looking: _Sync, series: RemoteSeries) -> None:
@@ -172,8 +200,11 @@ def _take(looking: _Sync, series: RemoteSeries) -> None:
             looking.report.registered += register(session, series, volume, now=now)
             status.note_answer(session, context.settings, now=now)
     except ImagingError as error:
+        retrieval.discard(context.settings, series.series_uid)
         _quarantine(looking, series, signature_of(series), str(error))
-    except PacsRefusedError as error:
+    except PacsError as error:
+        if isinstance(error, PacsDownError):
+            looking.server.check()
         # Without its signature it is tried again: a refusal may be a matter of permissions.
         _quarantine(looking, series, "", str(error))
 
@@ -199,7 +230,6 @@ def _read(looking: _Sync, series: RemoteSeries) -> Volume | None:
 
 def _quarantine(looking: _Sync, series: RemoteSeries, signature: str, problem: str) -> None:
     context, uid = looking.context, series.series_uid
-    retrieval.discard(context.settings, uid)
     known = looking.images.get(uid)
     with context.database.writing() as session:
         session.merge(

@@ -40,6 +40,15 @@ class PacsSite:
         self.remote.upload(files)
         return str(pydicom.dcmread(files[0]).SeriesInstanceUID)
 
+    def lose_a_file(self, content: bytes) -> None:
+        """Delete an instance from the disk of the server, which goes on listing it."""
+        stored = (self.remote.folder / "storage").glob("??/??/*")
+        [path] = [path for path in stored if path.read_bytes() == content]
+        path.unlink()
+        # Orthanc keeps in memory what came lately.
+        self.remote.kill()
+        self.remote.start()
+
     def files(self, seed: int) -> list[Path]:
         """Return the files of a series that was added."""
         return sorted((self.folder / f"series-{seed}").glob("*.dcm"))

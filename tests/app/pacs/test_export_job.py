@@ -177,7 +177,9 @@ def test_our_own_segmentation_does_not_come_back(server: OrthancServer, site: Ex
     (content,) = stored(server, site, "SEG")
     context = site.context
     with context.database.reading() as session:
-        assert unknown_segmentations(session, [site.exports()[0].seg_uid, "1.2.3"]) == ["1.2.3"]
+        assert unknown_segmentations(
+            session, {site.exports()[0].seg_uid: "", "1.2.3": ""}, now=1.0
+        ) == ["1.2.3"]
     taken = take_segmentation(
         context.database, context.files, context.settings, content, origin="pacs", now=1.0
     )

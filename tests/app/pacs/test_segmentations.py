@@ -421,24 +421,33 @@ class TestSeriesOutsideThePool:
         files = write_dicom(tmp_path / "elsewhere", make_volume(seed=7))
         return foreign_segmentation(files, mask(), ["LM"])
 
-    def unknown(self, deployment: Deployment, taken: TakenSegmentation) -> bool:
+    def unknown(self, deployment: Deployment, taken: TakenSegmentation, content: bytes) -> bool:
+        found = {taken.sop_uid: str(pydicom.dcmread(BytesIO(content)).StudyInstanceUID)}
         with deployment.database.reading() as session:
-            return unknown_segmentations(session, [taken.sop_uid]) == [taken.sop_uid]
+            return unknown_segmentations(session, found, now=100.0) == [taken.sop_uid]
 
     def test_is_noted_and_looked_at_again_after_a_registration(
         self, deployment: Deployment, series: list[Path], foreign: bytes, tmp_path: Path
     ) -> None:
         taken = take(deployment, foreign)
         assert "not in the pool" in taken.problem
-        assert not self.unknown(deployment, taken)
+        assert not self.unknown(deployment, taken, foreign)
         (tmp_path / "elsewhere").rename(deployment.studies / "other")
         scan(deployment, now=15.0)
-        assert self.unknown(deployment, taken)
+        assert self.unknown(deployment, taken, foreign)
         assert take(deployment, foreign, now=20.0).is_new
-        assert not self.unknown(deployment, taken)
+        assert not self.unknown(deployment, taken, foreign)
+
+    def test_a_registration_in_another_study_is_no_reason_to_look_again(
+        self, deployment: Deployment, series: list[Path], foreign: bytes
+    ) -> None:
+        taken = take(deployment, foreign)
+        write_dicom(deployment.studies / "other", make_volume(seed=8))
+        scan(deployment, now=15.0)
+        assert not self.unknown(deployment, taken, foreign)
 
     def test_a_refused_one_is_not_looked_at_again(
         self, deployment: Deployment, series: list[Path]
     ) -> None:
-        taken = take(deployment, foreign_segmentation(series, mask(), ["Aorta"]), now=1.0)
-        assert not self.unknown(deployment, taken)
+        content = foreign_segmentation(series, mask(), ["Aorta"])
+        assert not self.unknown(deployment, take(deployment, content, now=1.0), content)

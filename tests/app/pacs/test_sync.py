@@ -1,13 +1,16 @@
 """The pool follows what a real Orthanc holds."""
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
+import requests
 from numpy.typing import NDArray
+from pydantic import HttpUrl
 from sqlalchemy import select
 
 from app import images, jobs
@@ -17,12 +20,14 @@ from app.imaging.dicom.dicomweb import DicomwebServer, RemoteSeries
 from app.imaging.dicom.segmentation import write_segmentation
 from app.imaging.volume_hash import content_hash
 from app.pacs import retrieval, status
+from app.pacs.prefetch import prefetch
 from app.pacs.status import PacsStatus
 from app.pacs.sync import request_sync_if_due, sync
 from app.store.tables import ImageRow, LabelRow, SegmentationRow
 from tests.app.imaging.segmentations import DERIVATION
 from tests.app.pacs.conftest import PacsSite
 from tests.app.pool import add_model_version, label_row
+from tests.dicomweb_stub import Answer, Query, stub
 from tests.factories import SHAPE, make_volume, write_dicom
 from tests.real_data import real_data
 
@@ -243,6 +248,90 @@ class TestGoneSeries:
         assert site.run(sync)["registered"] == 1
         assert site.image(uid).source == "dicomweb"
         assert site.present() == {uid}
+
+
+class TestWhatTheServerFailsToGive:
+    def test_keeps_no_other_series_away(self, site: PacsSite) -> None:
+        uids = [site.add_series(seed) for seed in (1, 2, 3)]
+        site.lose_a_file(site.files(2)[1].read_bytes())
+        assert site.run(sync)["registered"] == 2
+        assert site.present() == {uids[0], uids[2]}
+        assert site.quarantine()[f"dicomweb/{uids[1]}"].startswith("the DICOMweb server")
+
+    def test_is_asked_for_again_after_a_pause(self, site: PacsSite) -> None:
+        now = 7200.0
+        site = replace(site, context=replace(site.context, clock=lambda: now))
+        uid = site.add_series(1)
+        site.lose_a_file(site.files(1)[1].read_bytes())
+        site.run(sync)
+        site.remote.upload(site.files(1))
+        now += 60.0
+        assert site.run(sync)["quarantined"] == 1
+        now += 600.0
+        assert site.run(sync)["registered"] == 1
+        assert site.present() == {uid}
+        assert site.quarantine() == {}
+
+    def test_keeps_no_other_segmentation_away(self, site: PacsSite) -> None:
+        now = 7200.0
+        site = replace(site, context=replace(site.context, clock=lambda: now))
+        uids = [site.add_series(seed) for seed in (1, 2)]
+        contents = [
+            write_segmentation(site.files(seed), drawn(), replace(DERIVATION, seed=str(seed)))
+            for seed in (1, 2)
+        ]
+        site.remote.upload(contents)
+        lost = {str(pydicom.dcmread(BytesIO(contents[0])).SOPInstanceUID)}
+
+        def passed_on(query: Query) -> Answer:
+            if query.path.rpartition("/")[2] in lost:
+                return Answer(status=500)
+            path = query.path.removeprefix("/dicom-web")
+            accept = {"Accept": query.headers["Accept"]}
+            found = requests.get(site.remote.url + path, query.values, headers=accept, timeout=30.0)
+            return Answer(found.content, found.headers["Content-Type"])
+
+        with stub(passed_on) as running:
+            site = site.with_settings(studies=HttpUrl(running.url))
+            assert site.run(sync)["labels"] == 1
+            lost.clear()
+            now += 60.0
+            assert site.run(sync)["labels"] == 0
+            now += 3600.0
+            assert site.run(sync)["labels"] == 1
+        with site.context.database.reading() as session:
+            assert set(session.scalars(select(LabelRow.image_id))) == set(uids)
+
+    def test_keeps_no_other_image_from_being_made_ready(self, site: PacsSite) -> None:
+        uids = [site.add_series(seed) for seed in (1, 2)]
+        site.run(sync)
+        for uid in uids:
+            retrieval.discard(site.context.settings, uid)
+        site.lose_a_file(site.files(1)[1].read_bytes())
+        with pytest.raises(PacsDownError):
+            site.run(prefetch, images=uids)
+        assert site.image(uids[1]).file_sha256
+
+
+class TestScores:
+    def test_that_an_outage_prevented_are_asked_for_once_in_an_hour(self, site: PacsSite) -> None:
+        now = 7200.0
+        site = replace(site, context=replace(site.context, clock=lambda: now))
+        uid = site.add_series(1)
+        with site.context.database.writing() as session:
+            add_model_version(session)
+        site.run(sync)
+        assert site.scored() == [uid]
+        with site.context.database.writing() as session:
+            job = jobs.running(session, "score")
+            assert job is not None
+            jobs.finish(session, job.id, "done", ["1 failed"], now=now)
+        now += 60.0
+        site.run(sync)
+        assert site.scored() == [uid]
+        now += 3600.0
+        site.run(sync)
+        assert site.scored() == [uid, uid]
 
 
 class TestSegmentations:
