@@ -27,7 +27,7 @@ class Option:
     highest: float
 
 
-QUOTA: Mapping[str, Option] = {RANDOM_SHARE: Option(0.2, 0.0, 1.0)}
+QUOTA: dict[str, Option] = {RANDOM_SHARE: Option(0.2, 0.0, 1.0)}
 """Share of places filled by stratified random draws instead of by the ranking.
 
 They reach what the model is confidently wrong about, and being drawn with known chances allow
