@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import ImagingError, InvalidInputError, NotFoundError
 from app.imaging.dicom.json_model import DicomJson, read_header, text_of
+from app.imaging.dicom.series import order_files
 from app.intake.image_rows import row_finding
 from app.pacs.retrieval import SOURCE, cached_files
 from app.settings import Settings
@@ -166,7 +167,7 @@ def instance_files(
     files = [
         path
         for row in rows
-        for path in _files(settings, row)
+        for path in _slices(settings, row)
         if instance_uid is None or instance_uid == _instance_uid(path, _state(path))
     ]
     if not files:
@@ -216,11 +217,20 @@ def _files(settings: Settings, row: ImageRow) -> tuple[Path, ...]:
     return files
 
 
+def _slices(settings: Settings, row: ImageRow) -> tuple[Path, ...]:
+    """Return the files of an image in the order of its slices."""
+    files = _files(settings, row)
+    if row.source != SOURCE:
+        return files
+    # In the cache they are named by their instances.
+    return _ordered(files, tuple(map(_state, files)))
+
+
 def _headers(
     session: Session, settings: Settings, study_uid: str, series_uid: str | None
 ) -> Iterable[DicomJson]:
     for row in session.scalars(_rows(study_uid, series_uid).order_by(*_NEWEST_FIRST)):
-        files = _files(settings, row)
+        files = _slices(settings, row)
         yield from _read_headers(files, tuple(map(_state, files)))
 
 
@@ -272,6 +282,11 @@ def _state(path: Path) -> _State:
 @lru_cache(maxsize=_SUMMARIES)
 def _read_summary(path: Path, _written: _State) -> DicomJson:
     return read_header(path, (*_STUDY_TAGS, *_SERIES_TAGS))
+
+
+@lru_cache(maxsize=_SUMMARIES)
+def _ordered(files: tuple[Path, ...], _states: tuple[_State, ...]) -> tuple[Path, ...]:
+    return order_files(files)
 
 
 @lru_cache(maxsize=_SERIES)

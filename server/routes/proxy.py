@@ -1,6 +1,7 @@
 """``/proxy/dicom``: DICOMweb for viewers, by a PACS or by this server itself.
 
-The roots ``qido``, ``wado`` and ``stow`` are one and the same: OHIF stores to its WADO root.
+The roots ``qido``, ``wado`` and ``stow`` are one and the same, and the same as ``/proxy/dicom``
+itself, which other builds of OHIF are configured with: OHIF stores to its WADO root.
 """
 
 from typing import Annotated, Literal
@@ -29,6 +30,24 @@ ResourceDep = Annotated[Resource, Depends(_resource)]
 BodyDep = Annotated[bytes, Depends(_body)]
 
 
+def _plain_resource(request: Request) -> Resource:
+    path = request.scope["path"].partition(f"{router.prefix}/")[2]
+    return parse_path(path, request.scope["raw_path"])
+
+
+@router.api_route("/studies", methods=["GET", "HEAD"], include_in_schema=False)
+@router.api_route("/studies/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
+@router.api_route("/series", methods=["GET", "HEAD"], include_in_schema=False)
+@router.api_route("/instances", methods=["GET", "HEAD"], include_in_schema=False)
+def retrieve_plain(
+    services: ServicesDep,
+    request: Request,
+    resource: Annotated[Resource, Depends(_plain_resource)],
+) -> Response:
+    """Search and retrieve below the root that has no name."""
+    return retrieving.retrieve(services, request, resource)
+
+
 @router.head("/{root}/{path:path}", include_in_schema=False)
 @router.get("/{root}/{path:path}", response_class=Response)
 def retrieve(
@@ -37,6 +56,16 @@ def retrieve(
     """Search and retrieve by QIDO-RS and WADO-RS."""
     note_opened(services, resource, now=now)
     return retrieving.retrieve(services, request, resource)
+
+
+@router.post("/studies", include_in_schema=False)
+@router.post("/studies/{study_uid}", include_in_schema=False)
+def store_plain(
+    services: ServicesDep, request: Request, now: Now, body: BodyDep, study_uid: str | None = None
+) -> Response:
+    """Store below the root that has no name."""
+    content_type = request.headers.get("content-type", "")
+    return storing.store(services, content_type, body, study_uid, now=now)
 
 
 @router.post("/{root}/studies", response_class=Response)

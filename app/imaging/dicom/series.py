@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ImagingError
-from app.imaging.dicom.header import SliceHeader
+from app.imaging.dicom.header import SliceHeader, read_instance
 from app.imaging.plausibility import check_grid
 from app.imaging.volume import Grid
 
@@ -43,6 +44,14 @@ _LENGTH_DECIMALS: Final = 4
 def order_slices(slices: Sequence[SliceHeader]) -> tuple[SliceHeader, ...]:
     """Sort slices along their normal, the order of ITK: to the head for plain axial slices."""
     return tuple(sorted(slices, key=lambda header: float(_normal(header) @ header.position_mm)))
+
+
+def order_files(files: Sequence[Path]) -> tuple[Path, ...]:
+    """Sort the files of a series by where their slices lie; what is no slice comes last."""
+    headers = {path: read_instance(path).slice for path in files}
+    slices = order_slices([header for header in headers.values() if header is not None])
+    others = [path for path in files if headers[path] is None]
+    return (*(header.path for header in slices), *others)
 
 
 def series_grid(slices: Sequence[SliceHeader]) -> Grid:

@@ -120,6 +120,16 @@ def test_what_is_not_known_has_no_value(client: TestClient) -> None:
                 session.get_one(ImageRow, row.id).study_date = date
 
 
+def test_the_root_without_a_name_is_the_same_one(client: TestClient) -> None:
+    plain = f"/proxy/dicom/studies/{STUDY}/series"
+    assert client.get(plain).json() == client.get(f"{ROOT}/studies/{STUDY}/series").json()
+    assert len(client.get("/proxy/dicom/studies").json()) == 2
+    assert client.head(f"/proxy/dicom/studies/{STUDY}/metadata").status_code == 200
+    assert client.post(f"/proxy/dicom/studies/{STUDY}").status_code == 422
+    assert client.get("/proxy/dicom/studies/..%2fsystem").status_code == 404
+    assert client.get("/proxy/dicom/studies/1.2/../../system").status_code == 404
+
+
 def test_head_is_answered(client: TestClient) -> None:
     assert client.head(f"{ROOT}/studies").status_code == 200
     assert client.head(instance_path(client)).status_code == 200

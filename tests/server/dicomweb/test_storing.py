@@ -269,3 +269,16 @@ class TestWithAPacs:
         )
         assert (kept.status_code, len(kept.json())) == (200, 4)
         assert gone.status_code == 503
+
+    def test_while_it_is_down_slices_come_in_their_order_whatever_their_files_are_called(
+        self, deployment: Deployment
+    ) -> None:
+        self.point_to(deployment, DOWN)
+        services: Services = deployment.client.app.state.services  # type: ignore[attr-defined]  # FastAPI
+        folder = series_folder(services.settings, SERIES[0])
+        for number, path in enumerate(sorted(folder.glob("0*.dcm"))):
+            path.rename(folder / f"1.2.{9 - number}.dcm")
+        answer = deployment.client.get(f"{ROOT}/studies/{STUDY}/series/{SERIES[0]}/metadata")
+        heights = [item["00200032"]["Value"][2] for item in answer.json()]
+        assert len(heights) == 4
+        assert heights == sorted(heights)
