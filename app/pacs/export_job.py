@@ -22,6 +22,7 @@ from app.calcium.score import CalciumScores, calcium_scores
 from app.errors import CacLabelError, LabelError, PacsDownError, PacsRefusedError
 from app.imaging.dicom.derivation import Algorithm, Derivation
 from app.imaging.dicom.dicomweb import DicomwebServer, dicomweb_server
+from app.imaging.dicom.json_model import identify
 from app.imaging.dicom.report import write_report
 from app.imaging.dicom.segmentation import write_segmentation
 from app.imaging.dicom.segmentation_reader import read_segmentation
@@ -228,8 +229,15 @@ def _store(context: WorkContext, order: _Order, parcel: _Parcel) -> None:
     instances = parcel.instances
     if order.original_uid and _has_instance(server, order.original_uid):
         instances = [content for content in instances if content is not parcel.segmentation]
-    if instances:
+    if not instances:
+        return
+    try:
         server.store(instances)
+    except PacsRefusedError:
+        # Stored by an attempt that broke off, and refused because it is there already.
+        uids = [identify(content).sop_instance for content in instances]
+        if not all(_has_instance(server, uid) for uid in uids):
+            raise
 
 
 def _has_instance(server: DicomwebServer, sop_uid: str) -> bool:

@@ -145,7 +145,8 @@ def to_bytes(dataset: pydicom.Dataset, made_at: float) -> bytes:
             setattr(dataset, f"{prefix}Date", moment.strftime("%Y%m%d"))
             setattr(dataset, f"{prefix}Time", moment.strftime("%H%M%S"))
     for equipment_item in dataset.get("ContributingEquipmentSequence", ()):
-        equipment_item.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S")
+        # With its offset, which the dates above must not have: those of the study have none.
+        equipment_item.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S%z")
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

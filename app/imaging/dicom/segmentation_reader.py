@@ -159,7 +159,7 @@ def _read(dataset: pydicom.Dataset) -> Segmentation:
         series_uids=_series_uids(dataset),
         frame_uid=str(dataset.get("FrameOfReferenceUID") or ""),
         made_at=made_at,
-        made_s=_made_s(made_at, str(dataset.get("TimezoneOffsetFromUTC") or "")),
+        made_s=_made_s(made_at, _utc_offset(dataset, made_at)),
         # Number 0 names the background of a label map.
         segments=tuple(segment for segment in segments if segment.number),
         _dataset=dataset,
@@ -193,6 +193,20 @@ def _made_at(dataset: pydicom.Dataset) -> str:
         return datetime.strptime(moment, _MOMENT_FORMAT).strftime(_MOMENT_FORMAT)
     except ValueError:
         return ""
+
+
+def _utc_offset(dataset: pydicom.Dataset, made_at: str) -> str:
+    """Return the offset of the clock of its maker, or empty.
+
+    Some, like us, tell it with the same moment beside the program that made it.
+    """
+    for item in dataset.get("ContributingEquipmentSequence") or ():
+        moment, sign, offset = str(item.get("ContributionDateTime") or "").partition("+")
+        if not sign:
+            moment, sign, offset = moment.partition("-")
+        if made_at and moment == made_at:
+            return sign + offset
+    return str(dataset.get("TimezoneOffsetFromUTC") or "")
 
 
 def _made_s(made_at: str, utc_offset: str) -> float | None:

@@ -1,5 +1,6 @@
 """Labels to DICOM segmentations and back."""
 
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -63,6 +64,28 @@ def test_a_series_without_preambles_can_be_segmented(
         path.write_bytes(path.read_bytes()[132:])
     content = write_segmentation(files, label, DERIVATION)
     np.testing.assert_array_equal(canonical(content, GRID), label)
+
+
+@pytest.mark.parametrize(
+    ("there", "here"), [("JST-9", "UTC0"), ("UTC0", "CET-1"), ("EST5", "JST-9")]
+)
+def test_a_machine_in_another_time_zone_reads_when_it_was_made(
+    there: str,
+    here: str,
+    files: list[Path],
+    label: NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    try:
+        monkeypatch.setenv("TZ", there)
+        time.tzset()
+        content = write_segmentation(files, label, DERIVATION)
+        monkeypatch.setenv("TZ", here)
+        time.tzset()
+        assert read_segmentation(content).made_s == DERIVATION.made_at
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def parsed(content: bytes) -> pydicom.Dataset:

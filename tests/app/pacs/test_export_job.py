@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import requests
 from numpy.typing import NDArray
 from pydantic import HttpUrl
 
@@ -19,10 +20,11 @@ from app.imaging.dicom.report import read_report
 from app.imaging.labelmap import read_label_map
 from app.pacs import export_job, exports
 from app.pacs.segmentations import take_segmentation, unknown_segmentations
+from app.store.tables import ExportRow
 from tests.app.imaging.segmentations import canonical, foreign_segmentation
 from tests.app.pacs.export_site import ExportSite, closing, make_site, run_export, unreachable
 from tests.app.pool import add_image, add_model_version, add_prediction, label_row
-from tests.dicomweb_stub import Answer, stub
+from tests.dicomweb_stub import Answer, Query, stub
 from tests.factories import SHAPE, make_labels
 from tests.orthanc import OrthancServer, orthanc
 
@@ -324,6 +326,31 @@ class TestRefusal:
             *(("waiting", attempt) for attempt in range(1, 6)),
             ("failed", 6),
         ]
+
+    def test_what_a_broken_off_attempt_has_stored_is_stored(
+        self, site: ExportSite, server: OrthancServer
+    ) -> None:
+        """Some servers refuse an instance that they have."""
+        site.submit(calcified())
+        site.export()
+        [row] = site.exports()
+        with site.context.database.writing() as session:
+            again = session.get_one(ExportRow, row.label_id)
+            again.status, again.next_at = "waiting", 0.0
+
+        def refusing(query: Query) -> Answer:
+            if "SOPInstanceUID" not in query.values:
+                return Answer(status=409)
+            path = query.path.removeprefix("/dicom-web")
+            found = requests.get(server.url + path, query.values, timeout=30.0)
+            return Answer(found.content)
+
+        with stub(refusing) as running:
+            settings = site.context.settings.model_copy(update={"studies": HttpUrl(running.url)})
+            object.__setattr__(site.context, "settings", settings)
+            site.export()
+        assert site.exports()[0].status == "done"
+        assert len(stored(server, site, "SEG")) == 1
 
     def test_a_person_can_have_it_tried_again(self, refusing: ExportSite) -> None:
         label = refusing.submit(calcified())
