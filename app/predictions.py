@@ -38,6 +38,7 @@ from strategies.uncertainty import (
     VarianceShares,
     category_entropy,
     clinical_uncertainty,
+    variance_shares,
 )
 
 logger = logging.getLogger(__name__)
@@ -93,14 +94,7 @@ def predict(predictor: Predictor, image: AxialImage, settings: Settings) -> Pred
         seed=settings.seed,
     )
     labeled = label_map(raw)
-    samples = agatston_samples(
-        image.hu,
-        raw.candidate_index,
-        raw.artery_samples,
-        spacing_mm=image.spacing_mm,
-        threshold_hu=image.threshold_hu,
-        rule=settings.rule,
-    )
+    samples = _agatston(image, raw, raw.artery_samples, settings)
     totals = samples.sum(axis=1)[None]
     return Prediction(
         labels=labeled,
@@ -109,7 +103,7 @@ def predict(predictor: Predictor, image: AxialImage, settings: Settings) -> Pred
         clinical_uncertainty=float(clinical_uncertainty(totals)[0]),
         category_entropy=float(category_entropy(totals)[0]),
         uncertainty=_uncertainty(image, raw, settings),
-        shares=VarianceShares(0.0, 0.0),
+        shares=_shares(image, raw, samples, settings),
         region_uncertainty=raw.region_entropy,
         has_candidates=raw.candidate_index.size > 0,
         embedding=raw.embedding,
@@ -215,6 +209,34 @@ def _uncertainty(image: AxialImage, raw: NetworkPrediction, settings: Settings) 
     )
 
 
+def _agatston(
+    image: AxialImage,
+    raw: NetworkPrediction,
+    artery_samples: NDArray[np.uint8],
+    settings: Settings,
+) -> NDArray[np.float64]:
+    return agatston_samples(
+        image.hu,
+        raw.candidate_index,
+        artery_samples,
+        spacing_mm=image.spacing_mm,
+        threshold_hu=image.threshold_hu,
+        rule=settings.rule,
+    )
+
+
+def _shares(
+    image: AxialImage, raw: NetworkPrediction, samples: NDArray[np.float64], settings: Settings
+) -> VarianceShares:
+    lesion, region = (
+        _agatston(image, raw, raw.samples_by_head[head], settings) for head in ("lesion", "region")
+    )
+    if len(lesion) < 2:
+        return VarianceShares(0.0, 0.0)
+    # The same masks for all three: what differs is where they are active.
+    return variance_shares(samples[: len(lesion)], lesion, region)
+
+
 def _scores(image: AxialImage, labeled: NDArray[np.uint8], settings: Settings) -> CalciumScores:
     return calcium_scores(
         image.hu,
@@ -310,6 +332,8 @@ def _predict_session(context: WorkContext, job: JobRow) -> Json:
         "sha256": digest,
         "scores": prediction.scores.to_json(),
         "agatston_samples": prediction.agatston_samples.round(4).tolist(),
+        "lesion_share": prediction.shares.lesion,
+        "region_share": prediction.shares.region,
         "seconds": prediction.seconds,
     }
 

@@ -16,17 +16,25 @@ _DIGITS: Final = 4
 """Digits after the point; scores are not known better, and the table stays readable."""
 
 
-def calcium_table(scores: Json, agatston_samples: Sequence[Sequence[float]]) -> Json:
+def calcium_table(
+    scores: Json,
+    agatston_samples: Sequence[Sequence[float]],
+    *,
+    lesion_share: float = 0.0,
+    region_share: float = 0.0,
+) -> Json:
     """Return the table of a prediction with the distribution of its stochastic samples.
 
     Args:
         scores: Scores of the label map, as ``CalciumScores.to_json`` gives them.
         agatston_samples: Agatston score per sample and artery, shape (T, 4); may be empty.
+        lesion_share: Share of the scores' variance that doubt about calcium brings about.
+        region_share: Share that doubt about the artery regions brings about.
 
     Returns:
         The scores, with ``distribution`` added when there are samples: median, 5th and 95th
         percentile of the total and of each artery, and the share of samples in each risk
-        category.
+        category. Where the samples differ, ``doubt`` says which label would help most.
     """
     samples = np.asarray(agatston_samples, np.float64)
     if samples.size == 0:
@@ -38,7 +46,14 @@ def calcium_table(scores: Json, agatston_samples: Sequence[Sequence[float]]) -> 
         "category_probabilities": category_probabilities(total),
         "arteries": {name: _spread(samples[:, at]) for at, name in enumerate(ARTERIES)},
     }
-    return {**scores, "distribution": distribution}
+    table = {**scores, "distribution": distribution}
+    if lesion_share or region_share:
+        table["doubt"] = {
+            "lesion_share": round(lesion_share, _DIGITS),
+            "region_share": round(region_share, _DIGITS),
+            "label_that_helps": "calcium" if lesion_share >= region_share else "regions",
+        }
+    return table
 
 
 def _spread(values: NDArray[np.float64]) -> dict[str, float]:

@@ -52,13 +52,28 @@ def predict(services: Services, *, image_id: str, session_id: str, now: float) -
         found = _of_image(services, image_id, now)
     else:
         raise InvalidInputError("name an image or a session, or send an image as file")
-    sha256, scores, samples, seconds = found
-    table = calcium_table(scores, samples)
     of_pool = "" if session_id else image_id
-    return Result(of_pool, sha256, table, seconds, time.monotonic() - started)
+    return Result(of_pool, found.sha256, found.table(), found.seconds, time.monotonic() - started)
 
 
-_Found = tuple[str, Json, list[list[float]], float]
+@dataclass(frozen=True)
+class _Found:
+    """A prediction of the pool or of a session."""
+
+    sha256: str
+    scores: Json
+    agatston_samples: list[list[float]]
+    lesion_share: float
+    region_share: float
+    seconds: float
+
+    def table(self) -> Json:
+        return calcium_table(
+            self.scores,
+            self.agatston_samples,
+            lesion_share=self.lesion_share,
+            region_share=self.region_share,
+        )
 
 
 def _of_session(services: Services, session_id: str, now: float) -> _Found:
@@ -67,7 +82,15 @@ def _of_session(services: Services, session_id: str, now: float) -> _Found:
         return inference.request_prediction(session, session_id=session_id, now=now)
 
     result = run_and_wait(services, start, services.settings.infer_timeout_s).result
-    return result["sha256"], result["scores"], result["agatston_samples"], result["seconds"]
+    return _Found(
+        result["sha256"],
+        result["scores"],
+        result["agatston_samples"],
+        # A job that an earlier version ran told no shares.
+        result.get("lesion_share", 0.0),
+        result.get("region_share", 0.0),
+        result["seconds"],
+    )
 
 
 def _of_image(services: Services, image_id: str, now: float) -> _Found:
@@ -93,4 +116,11 @@ def _prediction(session: Session, prediction_id: int) -> PredictionRow:
 
 
 def _row(row: PredictionRow) -> _Found:
-    return row.sha256, row.scores, row.agatston_samples, row.seconds
+    return _Found(
+        row.sha256,
+        row.scores,
+        row.agatston_samples,
+        row.lesion_share,
+        row.region_share,
+        row.seconds,
+    )

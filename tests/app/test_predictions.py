@@ -15,6 +15,8 @@ from app.store.files import FileStore
 from app.store.tables import Json, PredictionRow
 from models.checkpoint import Checkpoint, save
 from models.network import MultiTaskNetwork
+from strategies.aggregation import ImageUncertainty
+from strategies.uncertainty import VarianceShares
 from tests.app.conftest import Deployment
 from tests.app.pool import add_model_version
 from tests.factories import make_grid, make_volume
@@ -104,3 +106,22 @@ def test_an_image_that_never_holds_still_stays_unscored(
     assert score(replace(context, files=files)) == {"images": 1, "failed": 1}
     assert stored(context) == []
     assert score(context) == {"images": 1, "failed": 0}
+
+
+def test_every_measure_of_the_uncertainty_is_kept(context: WorkContext) -> None:
+    with context.database.reading() as session:
+        image = load_image(context.settings, context.files, images.get_image(session, "case"))
+    weights = predictions.checkpoint_path(context.settings, "job-1")
+    predictor = predictions.load_predictor(weights, "cpu")
+    made = replace(
+        predictions.predict(predictor, image, context.settings),
+        uncertainty=ImageUncertainty(1.0, 2.0, 3.0, 4.0, 5.0, (6.0, 7.0, 8.0, 9.0)),
+        shares=VarianceShares(0.4, 0.3),
+        category_entropy=0.2,
+    )
+    row = predictions._row(made, "case", 1, "0" * 64, context.settings)
+    assert (row.foreground_uncertainty, row.top_uncertainty) == (1.0, 2.0)
+    assert (row.pairwise_dice, row.lesion_uncertainty, row.entropy) == (3.0, 4.0, 5.0)
+    by_artery = row.entropy_lm, row.entropy_lad, row.entropy_lcx, row.entropy_rca
+    assert by_artery == (6.0, 7.0, 8.0, 9.0)
+    assert (row.lesion_share, row.region_share, row.category_entropy) == (0.4, 0.3, 0.2)

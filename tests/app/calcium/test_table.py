@@ -45,3 +45,16 @@ def test_scores_are_kept_and_not_changed() -> None:
 
 def test_without_samples_there_is_no_distribution() -> None:
     assert calcium_table({"total": {}}, []) == {"total": {}}
+
+
+@pytest.mark.parametrize(
+    ("lesion", "region", "label"), [(0.7, 0.2, "calcium"), (0.1, 0.6, "regions")]
+)
+def test_the_larger_share_says_which_label_helps(lesion: float, region: float, label: str) -> None:
+    table = calcium_table({}, [[1.0] * 4, [2.0] * 4], lesion_share=lesion, region_share=region)
+    shares = {"lesion_share": lesion, "region_share": region}
+    assert table["doubt"] == {**shares, "label_that_helps": label}
+
+
+def test_samples_that_agree_leave_no_doubt() -> None:
+    assert "doubt" not in calcium_table({}, [[1.0] * 4, [1.0] * 4])
