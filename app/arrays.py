@@ -4,6 +4,7 @@ Concurrency: any thread of any process. An array lies under the hash of its cont
 renamed into place whole, so two that decode the same image at once write the same file.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from app.settings import Settings
 from app.store.cache import mark_used
 from app.store.files import FileStore, write_durably_by
 from app.store.tables import ImageRow
+
+logger = logging.getLogger(__name__)
 
 LABEL_EXTENSION = ".nrrd"
 """Format of every canonical label map in the file store."""
@@ -90,10 +93,17 @@ def decode_image(settings: Settings, files: FileStore, row: ImageRow) -> AxialIm
 
 
 def keep_image(settings: Settings, row: ImageRow, image: AxialImage) -> None:
-    """Keep the array of a decoded image for the next time; nothing if it is kept already."""
+    """Keep the array of a decoded image for the next time; nothing if it is kept already.
+
+    An image that could not be kept, as on a full disk, is decoded again the next time.
+    """
     path = _array_path(settings, row)
-    if not mark_used(path):
+    if mark_used(path):
+        return
+    try:
         write_durably_by(path, lambda file: np.save(file, image.hu))
+    except OSError as error:
+        logger.warning("the array of image %s was not kept: %s", row.id, error.strerror)
 
 
 def is_kept(settings: Settings, row: ImageRow) -> bool:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from app import images
+from app.intake import refusals
 from app.pacs import pool_view
 from server.dependencies import ReadSession
 from server.endpoints import endpoints_by_tag
@@ -22,6 +23,7 @@ def index(request: Request, session: ReadSession) -> str:
         version=version("caclabel"),
         description=request.app.description,
         counts=images.pool_counts(session),
+        refused=len(refusals.refused_segmentations(session)),
         viewable=pool_view.viewable_count(session),
         address=str(request.base_url),
     )

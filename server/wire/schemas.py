@@ -123,6 +123,15 @@ class QuarantineOut(Answer):
     seen_at: float
 
 
+class RefusedSegmentationOut(Answer):
+    """A DICOM segmentation that became no label, with the reason."""
+
+    sop_uid: str
+    origin: str
+    problem: str
+    seen_at: float
+
+
 class WorkerOut(Answer):
     """A worker process and the age of its last sign of life."""
 

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from app import model_versions
 from app.background.presence import ALIVE_WITHIN_S
 from app.settings import Settings
-from app.store.tables import QuarantineRow, WorkerRow
+from app.store.tables import QuarantineRow, SegmentationRow, WorkerRow
 from server import logs
 from server.main import create_app
 from tests.server.conftest import Site
@@ -66,6 +66,23 @@ def test_quarantine_tells_each_reason(site: Site) -> None:
         session.add(row)
     expected = [{"path": "a/b", "problem": "a slice is missing", "seen_at": 5.0}]
     assert site.client.get("/quarantine").json() == expected
+
+
+def test_segmentations_that_became_no_label_tell_why_newest_first(site: Site) -> None:
+    rows = [
+        SegmentationRow(sop_uid="1.1", origin="pacs", problem="of another organ", seen_at=5.0),
+        SegmentationRow(sop_uid="1.2", origin="stow", problem="", seen_at=6.0),
+        SegmentationRow(sop_uid="1.3", origin="stow", problem="of two arteries", seen_at=7.0),
+    ]
+    with site.services.database.writing() as session:
+        session.add_all(rows)
+    expected = [
+        {"sop_uid": "1.3", "origin": "stow", "problem": "of two arteries", "seen_at": 7.0},
+        {"sop_uid": "1.1", "origin": "pacs", "problem": "of another organ", "seen_at": 5.0},
+    ]
+    assert site.client.get("/quarantine/segmentations").json() == expected
+    page = site.client.get("/").text
+    assert '<a href="quarantine/segmentations">Segmentations refused</a></th><td>2</td>' in page
 
 
 def test_nobody_has_to_log_in(client: TestClient) -> None:
