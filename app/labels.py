@@ -7,10 +7,10 @@ its row, and a row is never changed but for its review state: what was acknowled
 from collections.abc import Mapping
 from pathlib import Path
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, jobs
+from app import audit
 from app.errors import LabelError, NotFoundError
 from app.imaging.geometry import same_grid
 from app.intake import label_versions
@@ -18,11 +18,12 @@ from app.intake.client_info import check_info, check_review, without
 from app.intake.identifiers import LABEL_EXTENSIONS, check_name, split_extension
 from app.intake.image_rows import grid_of
 from app.intake.label_check import CANONICAL_EXTENSION, CheckedLabel, check_label
-from app.intake.pool import FINAL_TAG, get_image, labeled_ids
+from app.intake.pool import FINAL_TAG, get_image
 from app.pacs.exports import request_export
 from app.settings import Settings
 from app.store.files import FileStore
-from app.store.tables import JobRow, Json, LabelRow, LeaseRow
+from app.store.tables import Json, LabelRow, LeaseRow
+from app.training.validation_patients import assign_side
 
 
 def check_submission(
@@ -77,9 +78,10 @@ def keep_submission(
 ) -> LabelRow:
     """Keep a checked label as a new version, unless it is the newest one once more.
 
-    A final label takes its image out of the pool, ends its lease, and queues a training when
-    enough of them have come. Who sends the same bytes twice, saying the same about them, has
-    pressed a button twice or got no answer the first time: that version stands for both.
+    A final label takes its image out of the pool, ends its lease and counts for the next
+    training; with the first one of a patient it is decided whether the patient is for validation.
+    Who sends the same bytes twice, saying the same about them, has pressed a button twice or got
+    no answer the first time: that version stands for both.
 
     Raises:
         NotFoundError: If there is no such image.
@@ -101,8 +103,9 @@ def keep_submission(
     audit.record(session, annotator, "submit label", image.id, change, now=now)
     if tag == FINAL_TAG:
         request_export(session, settings, image, row, now=now)
+        # Before the lease ends: how the image was chosen decides.
+        assign_side(session, image, percent=settings.validation_percent, now=now)
         _end_lease(session, image.id, now)
-        _request_training(session, settings, now)
     return row
 
 
@@ -243,21 +246,3 @@ def _end_lease(session: Session, image_id: str, now: float) -> None:
         LeaseRow.image_id == image_id, LeaseRow.released_at.is_(None)
     )
     session.execute(open_lease.values(released_at=now, outcome="submitted"))
-
-
-def _request_training(session: Session, settings: Settings, now: float) -> None:
-    """Queue a training when enough final labels have come since one was last asked for."""
-    waiting = select(JobRow.id).where(JobRow.kind == "train", JobRow.status == "queued")
-    if not settings.train_every or session.scalars(waiting.limit(1)).first():
-        return
-    last = jobs.latest(session, "train")
-    since = last.created_at if last else 0.0
-    labeled = labeled_ids().distinct()
-    new_count = _count(session, labeled.where(LabelRow.created_at > since))
-    if new_count >= settings.train_every and _count(session, labeled) >= settings.first_training:
-        request: Json = {"model": "calcium", "options": {}}
-        jobs.request_job(session, "train", request, now=now)
-
-
-def _count(session: Session, wanted: Select[str]) -> int:
-    return session.scalar(select(func.count()).select_from(wanted.subquery())) or 0

@@ -1,17 +1,36 @@
-"""Model versions: which networks there are, and which one answers."""
+"""Model versions: which networks there are, and which one answers.
+
+A version is never changed and never deleted, so that going back to it takes one transaction.
+Which one answers is a stack: promoting puts a version on top, rolling back takes it off.
+"""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
 
-from sqlalchemy import func, select, update
+import numpy as np
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from app import audit, jobs
-from app.errors import NotFoundError
+from app.errors import ConflictError, NotFoundError, NotReadyError
 from app.intake.pool import is_available, labeled_ids
-from app.store.tables import ImageRow, JobRow, Json, ModelVersionRow, PredictionRow
+from app.settings import Settings
+from app.store.tables import (
+    ActivationRow,
+    ImageRow,
+    JobRow,
+    Json,
+    ModelVersionRow,
+    PredictionRow,
+)
+from strategies.aggregation import rank_average
 
-SCORE_CHUNK = 32
+SCORE_CHUNK: Final = 32
 """Images a score job takes at once: small enough to lose little, large enough to cost little."""
+
+_CHUNK_DELAY_S: Final = 1e-5
+"""Difference in age of two score jobs of one request; a float of today's time resolves 2e-7 s."""
 
 
 def active(session: Session) -> ModelVersionRow | None:
@@ -37,20 +56,104 @@ def get_version(session: Session, version_id: int) -> ModelVersionRow:
 
 
 def activate(
-    session: Session, version_id: int, *, actor: str, now: float, reason: str
+    session: Session,
+    version_id: int,
+    *,
+    actor: str,
+    now: float,
+    reason: str,
+    action: Literal["promote", "rollback"] = "promote",
 ) -> ModelVersionRow:
-    """Let a model version answer from now on, and queue the scoring of the pool by it."""
+    """Let a model version answer from now on, and queue the scoring of the pool by it.
+
+    What it predicted before stays valid. The version before is kept, with its predictions.
+    """
     row = get_version(session, version_id)
     before = active(session)
+    below = _last_activation(session)
+    if action == "rollback" and below is not None:
+        # The version gone back to lies on what it lay on when it answered before.
+        lower = session.get(ActivationRow, below.below_id)
+        below_id = lower.below_id if lower is not None else None
+    else:
+        below_id = below.id if below is not None else None
+    session.add(ActivationRow(model_version_id=row.id, below_id=below_id, at=now))
     session.execute(update(ModelVersionRow).values(is_active=False))
     session.flush()
     row.is_active = True
     row.reason = reason
     session.flush()
     change: Json = {"before": before.id if before else None, "after": row.id, "reason": reason}
-    audit.record(session, actor, "activate", f"model version {row.id}", change, now=now)
+    audit.record(session, actor, action, f"model version {row.id}", change, now=now)
     request_scoring(session, now=now)
     return row
+
+
+def keep_back(
+    session: Session, version_id: int, *, actor: str, now: float, reason: str
+) -> ModelVersionRow:
+    """Note that a new model version does not answer, and why; it can be promoted later."""
+    row = get_version(session, version_id)
+    row.reason = reason
+    current = active(session)
+    change: Json = {"active": current.id if current else None, "kept": row.id, "reason": reason}
+    audit.record(session, actor, "keep back", f"model version {row.id}", change, now=now)
+    return row
+
+
+def promote(
+    session: Session, settings: Settings, version_id: int, *, actor: str, now: float, reason: str
+) -> ModelVersionRow:
+    """Let a person decide that a model version answers, whatever the gate said.
+
+    Raises:
+        NotFoundError: If there is none with this id, or its weights are gone.
+        ConflictError: If it answers already, or its training has not ended.
+    """
+    row = get_version(session, version_id)
+    if row.is_active:
+        raise ConflictError(f"model version {version_id} answers already")
+    if session.scalars(_open_training(row.job_id)).first() is not None:
+        raise ConflictError(f"model version {version_id} is being judged; stop its training first")
+    _check_weights(settings, row)
+    text = f"promoted by {actor}" + (f": {reason}" if reason else "")
+    return activate(session, version_id, actor=actor, now=now, reason=text)
+
+
+def roll_back(
+    session: Session, settings: Settings, *, actor: str, now: float, reason: str
+) -> ModelVersionRow:
+    """Let the model version answer again that answered before the present one.
+
+    Again and again, this goes down to the first version.
+
+    Raises:
+        NotReadyError: If no version answered before.
+        NotFoundError: If the weights of the version before are gone.
+    """
+    current = _last_activation(session)
+    below = session.get(ActivationRow, current.below_id) if current is not None else None
+    if current is None or below is None:
+        raise NotReadyError("no model version answered before this one")
+    row = get_version(session, below.model_version_id)
+    _check_weights(settings, row)
+    text = f"rolled back by {actor} from version {current.model_version_id}"
+    text += f": {reason}" if reason else ""
+    return activate(session, row.id, actor=actor, now=now, reason=text, action="rollback")
+
+
+def weights_path(settings: Settings, job_id: str) -> Path:
+    """Return where the weights of the model version trained by a job lie."""
+    return settings.data / "models" / f"{job_id}.safetensors"
+
+
+def ancestors(session: Session, row: ModelVersionRow) -> list[int]:
+    """Return the ids of the versions a version came after, the nearest first."""
+    found: list[int] = []
+    while row.parent_id is not None and row.parent_id not in found:
+        found.append(row.parent_id)
+        row = get_version(session, row.parent_id)
+    return found
 
 
 def request_scoring(
@@ -58,7 +161,8 @@ def request_scoring(
 ) -> list[JobRow]:
     """Queue score jobs for images the active model version has not seen.
 
-    Unlabeled images come first: only they are ranked.
+    Unlabeled images come first, for only they are ranked; among them those that the version
+    before would have served first, so that the ranking is good again soon.
 
     Args:
         session: Open transaction.
@@ -68,15 +172,16 @@ def request_scoring(
     version = active(session)
     if version is None:
         return []
-    pending = _unscored(session, version.id) if images is None else images
+    pending = _best_first(session, version.id) if images is None else images
     return [
         jobs.request_job(
             session,
             "score",
             {"model_version": version.id, "images": list(pending[start : start + SCORE_CHUNK])},
-            now=now,
+            # Jobs are taken by age: the order must not be left to chance.
+            now=now + number * _CHUNK_DELAY_S,
         )
-        for start in range(0, len(pending), SCORE_CHUNK)
+        for number, start in enumerate(range(0, len(pending), SCORE_CHUNK))
     ]
 
 
@@ -105,8 +210,60 @@ def train_stats(session: Session) -> Json:
     return stats
 
 
+def _last_activation(session: Session) -> ActivationRow | None:
+    newest = select(ActivationRow).order_by(ActivationRow.id.desc()).limit(1)
+    return session.scalars(newest).first()
+
+
+def _open_training(job_id: str) -> Select[str]:
+    return select(JobRow.id).where(JobRow.id == job_id, JobRow.status.in_(jobs.OPEN))
+
+
+def _check_weights(settings: Settings, row: ModelVersionRow) -> None:
+    if not weights_path(settings, row.job_id).exists():
+        raise NotFoundError(f"the weights of model version {row.id} are gone from the data folder")
+
+
 def _unscored(session: Session, version_id: int) -> Sequence[str]:
+    """Return the images that a version has not scored, unlabeled ones first."""
     scored = select(PredictionRow.image_id).where(PredictionRow.model_version_id == version_id)
     unscored = select(ImageRow.id).where(is_available(), ImageRow.id.not_in(scored))
     is_labeled = ImageRow.id.in_(labeled_ids())
     return session.scalars(unscored.order_by(is_labeled, ImageRow.id)).all()
+
+
+def _best_first(session: Session, version_id: int) -> Sequence[str]:
+    """Return the images that a version has not scored, by the ranking of the version before."""
+    pending = _unscored(session, version_id)
+    before = session.scalars(
+        select(ActivationRow.model_version_id)
+        .where(ActivationRow.model_version_id != version_id)
+        .order_by(ActivationRow.id.desc())
+        .limit(1)
+    ).first()
+    if before is None or not pending:
+        return pending
+    places = _places(session, before)
+    labeled = set(session.scalars(labeled_ids()))
+    last = len(places)
+    return sorted(pending, key=lambda image: (image in labeled, places.get(image, last)))
+
+
+def _places(session: Session, version_id: int) -> dict[str, int]:
+    """Return the place of each image in the ranking by a version's uncertainties, 0 first."""
+    rows = session.execute(
+        select(
+            PredictionRow.image_id,
+            PredictionRow.clinical_uncertainty,
+            PredictionRow.lesion_uncertainty,
+            PredictionRow.has_candidates,
+        )
+        .where(PredictionRow.model_version_id == version_id)
+        .order_by(PredictionRow.image_id)
+    ).all()
+    if not rows:
+        return {}
+    images, clinical, lesion, has_candidates = zip(*rows, strict=True)
+    # Ranks, because the two are in different units; without a candidate there is no doubt.
+    utilities = rank_average(np.array([clinical, lesion])) * np.array(has_candidates)
+    return {images[row]: place for place, row in enumerate(np.argsort(-utilities, kind="stable"))}

@@ -38,9 +38,27 @@ class Settings(BaseSettings):
     train_every: int = Field(
         0, ge=0, description="Train after so many new labels; 0: only on request"
     )
+    train_quiet_seconds: float = Field(
+        60.0, ge=0, description="Quiet after the last label before such a training starts"
+    )
+    train_start: Literal["shrink_perturb", "fresh", "warm"] = Field(
+        "shrink_perturb", description="Where a training's weights begin: docs/retraining.md"
+    )
     first_training: int = Field(2, ge=1, description="Labels needed before a training may start")
     validation_percent: int = Field(
         20, ge=0, le=50, description="Share of patients kept for validation, by patient hash"
+    )
+    gate_patients: int = Field(
+        8, ge=1, description="Validation patients that comparing two model versions needs"
+    )
+    gate_margin: float = Field(
+        0.05, gt=0, lt=1, description="How much worse a new version's calcium volume F1 may be"
+    )
+    gate_confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="How sure it must be that it is not worse than that"
+    )
+    gate_unproven: Literal["promote", "keep"] = Field(
+        "promote", description="New versions with fewer patients: `promote` or `keep` back"
     )
     samples: int = Field(20, ge=2, le=100, description="MC-dropout samples of a prediction")
     seed: int = Field(20220811, description="Seed of masks, training and tie-breaking")

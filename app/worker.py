@@ -19,7 +19,7 @@ from typing import Final
 
 import torch
 
-from app import evaluation, predictions, studies, training
+from app import evaluation, predictions, studies
 from app.background.job_bench import (
     JobBench,
     give_sign_of_life,
@@ -37,12 +37,14 @@ from app.prediction_keys import discard_stale
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
+from app.training.job import train
+from app.training.trigger import request_training_if_due
 
 logger = logging.getLogger(__name__)
 
 KINDS: Final[Mapping[str, Work]] = {
     "scan": studies.scan,
-    "train": training.train,
+    "train": train,
     "score": predictions.score_pool,
     "predict": predictions.predict_one,
     "batch": predictions.predict_batch,
@@ -66,7 +68,7 @@ _HEARTBEAT_S = 5.0
 """Pause between two signs of life."""
 
 _LOOK_S = 2.0
-"""Pause between two looks whether the DICOMweb server or the next samples want something."""
+"""Pause between two looks whether a training, the DICOMweb server or the next samples are due."""
 
 _NICENESS = 10
 """The web process must answer while the worker keeps every core busy."""
@@ -112,6 +114,7 @@ def _run(context: WorkContext, engine: JobEngine) -> None:
             take_over_from_the_dead(context, engine)
         if time.monotonic() - last_look >= _LOOK_S:
             last_look = time.monotonic()
+            request_training_if_due(context)
             engine.forget(sync.request_sync_if_due(context))
             engine.forget(lookahead.request_if_needed())
             engine.forget(export_job.request_export_if_due(context))

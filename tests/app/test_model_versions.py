@@ -4,7 +4,7 @@ from app import audit, jobs, model_versions
 from app.store.tables import JobRow, ModelVersionRow
 from tests.app.conftest import Deployment
 from tests.app.pool import add_image, add_model_version, add_prediction
-from tests.app.test_training import add_label
+from tests.app.training.labeled import add_label
 
 
 def test_activation_queues_the_scoring_of_what_is_unscored(deployment: Deployment) -> None:

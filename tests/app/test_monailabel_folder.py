@@ -12,7 +12,7 @@ from app import images, labels
 from app.calcium.labels import LABELS
 from app.imaging.labelmap import read_label_map, write_label_map
 from app.imaging.volume_writer import write_volume
-from app.store.tables import JobRow, LabelRow, LeaseRow
+from app.store.tables import LabelRow, LeaseRow
 from tests.app.conftest import Deployment
 from tests.app.submitting import submit_label
 from tests.factories import make_labels, make_volume, write_itk, write_nifti
@@ -121,12 +121,10 @@ class TestImport:
                 session.add(lease(image_id))
         add_label(deployment, "final/case_1.nii.gz")
         add_label(deployment, "original/case_2.nii.gz")
-        settings = deployment.settings.model_copy(update={"train_every": 1, "first_training": 1})
-        images.scan_studies(deployment.database, settings, now=lambda: 60.0)
+        scan(deployment)
         with deployment.database.reading() as session:
             open_leases = select(LeaseRow.image_id).where(LeaseRow.released_at.is_(None))
             assert session.scalars(open_leases).all() == ["case_2"]
-            assert session.scalars(select(JobRow.kind)).all() == ["train"]
 
     def test_has_the_scores_that_a_submission_has(self, deployment: Deployment) -> None:
         path = add_label(deployment, "final/case_1.nii.gz")

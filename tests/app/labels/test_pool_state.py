@@ -4,7 +4,7 @@ from typing import Any
 from sqlalchemy import select
 
 from app import images
-from app.store.tables import JobRow, LeaseRow
+from app.store.tables import ImageRow, LeaseRow, PatientSideRow
 from tests.app.conftest import Deployment
 from tests.app.labels.versions import submit
 
@@ -33,49 +33,34 @@ class TestPoolState:
             assert images.image_ids(session, "labeled") == ["a"]
 
 
-class TestTraining:
-    def trainings(self, deployment: Deployment) -> list[JobRow]:
+class TestValidation:
+    def side(self, deployment: Deployment) -> bool | None:
         with deployment.database.reading() as session:
-            return list(session.scalars(select(JobRow).order_by(JobRow.created_at)))
+            row = session.get(PatientSideRow, session.get_one(ImageRow, "a").patient_key)
+        return None if row is None else row.is_validation
 
-    def end_all(self, deployment: Deployment) -> None:
+    def test_the_first_final_label_decides_whether_the_patient_validates(
+        self, deployment: Deployment, label_path: Path
+    ) -> None:
+        submit(deployment, label_path, image_id="a", tag="original")
+        assert self.side(deployment) is None
+        submit(deployment, label_path, image_id="a", validation_percent=0)
+        assert self.side(deployment) is False
+
+    def test_a_sample_chosen_for_its_uncertainty_does_not_validate(
+        self, deployment: Deployment, label_path: Path
+    ) -> None:
+        facts: dict[str, Any] = {"strategy": "uncertainty", "client_id": "c", "served_at": 1.0}
         with deployment.database.writing() as session:
-            for job in session.scalars(select(JobRow)):
-                job.status = "done"
+            session.get_one(ImageRow, "a").patient_key = "0" * 64
+            session.add(LeaseRow(image_id="a", expires_at=99.0, is_random=False, **facts))
+        submit(deployment, label_path, image_id="a", validation_percent=50)
+        assert self.side(deployment) is False
 
-    def test_is_asked_for_after_enough_new_labels(
-        self, deployment: Deployment, label_path: Path
-    ) -> None:
-        counts = []
-        for now, image_id in enumerate("abc", start=1):
-            submit(deployment, label_path, image_id=image_id, now=now, train_every=2)
-            counts.append(len(self.trainings(deployment)))
-            # An open training would hold the next one back in any case.
-            self.end_all(deployment)
-        assert counts == [0, 1, 1]
-        assert self.trainings(deployment)[0].request == {"model": "calcium", "options": {}}
-
-    def test_is_asked_for_again_after_as_many_more(
-        self, deployment: Deployment, label_path: Path
-    ) -> None:
-        submit(deployment, label_path, image_id="a", now=1.0, train_every=1, first_training=1)
+    def test_a_random_sample_may_validate(self, deployment: Deployment, label_path: Path) -> None:
+        facts: dict[str, Any] = {"strategy": "uncertainty", "client_id": "c", "served_at": 1.0}
         with deployment.database.writing() as session:
-            session.scalars(select(JobRow)).one().status = "running"
-        submit(deployment, label_path, image_id="b", now=2.0, train_every=1, first_training=1)
-        assert [job.created_at for job in self.trainings(deployment)] == [1.0, 2.0]
-        # One that waits will see this label, too.
-        submit(deployment, label_path, image_id="c", now=3.0, train_every=1, first_training=1)
-        assert len(self.trainings(deployment)) == 2
-
-    def test_counts_images_not_versions(self, deployment: Deployment, label_path: Path) -> None:
-        for now in (1.0, 2.0, 3.0):
-            submit(deployment, label_path, now=now, train_every=2)
-        assert self.trainings(deployment) == []
-
-    def test_waits_for_the_first_labels_and_for_the_setting(
-        self, deployment: Deployment, label_path: Path
-    ) -> None:
-        submit(deployment, label_path, image_id="a", train_every=1, first_training=3)
-        submit(deployment, label_path, image_id="b", train_every=0, first_training=1)
-        submit(deployment, label_path, image_id="c", tag="version_1", train_every=1)
-        assert self.trainings(deployment) == []
+            session.get_one(ImageRow, "a").patient_key = "0" * 64
+            session.add(LeaseRow(image_id="a", expires_at=99.0, is_random=True, **facts))
+        submit(deployment, label_path, image_id="a", validation_percent=50)
+        assert self.side(deployment) is True

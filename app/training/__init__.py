@@ -1,0 +1,1 @@
+"""Training new model versions: when, on which labels, from which weights, and whether they stay."""

@@ -1,0 +1,130 @@
+"""A new model version and the one that answers, measured on the same validation images.
+
+Every prediction is stored as any other, so that a judging that was killed goes on where it
+was, the version that answers is rarely predicted anew, and nothing is computed twice when the
+new version is promoted.
+"""
+
+import logging
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.arrays import AxialImage, load_image, load_label
+from app.background.work import Progress, StoppedError, WorkContext
+from app.calcium.labels import ARTERIES
+from app.calcium.score import calcium_scores
+from app.errors import CacLabelError
+from app.predictions import predict_pool_image
+from app.promotion.results import CaseResult, Results, Volumes
+from app.recipes import calcium
+from app.store.tables import ImageRow, LabelRow, PredictionRow
+from app.training.cases import labeled_images
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was measured.
+
+    Attributes:
+        challenger: Results of the new version.
+        champion: Results of the version that answers on the same images, None without one.
+        left_out: Images of the validation set that could not be predicted by both.
+    """
+
+    challenger: Results
+    champion: Results | None
+    left_out: int
+
+
+def judge(
+    context: WorkContext,
+    job_id: str,
+    label_ids: Sequence[int],
+    *,
+    challenger: int,
+    champion: int | None,
+) -> Generator[Progress, None, Judgement]:
+    """Measure both versions, one image a unit.
+
+    Args:
+        context: What the worker has.
+        job_id: The training, which may be stopped between two images.
+        label_ids: Labels of the validation patients; those that cover no calcium are left aside.
+        challenger: Id of the new version.
+        champion: Id of the version that answers, or None.
+
+    Raises:
+        StoppedError: If somebody asked the training to stop.
+    """
+    should_stop = context.stop_check(job_id)
+    pairs = [pair for pair in labeled_images(context, label_ids) if pair[0].covers_calcium]
+    versions = [challenger] if champion is None else [challenger, champion]
+    found: list[list[CaseResult]] = [[] for _ in versions]
+    left_out = 0
+    for number, (label, image) in enumerate(pairs, start=1):
+        context.turns.give_way()
+        if should_stop():
+            raise StoppedError
+        results = _measure(context, label, image, versions)
+        left_out += results is None
+        for cases, result in zip(found, results or [], strict=False):
+            cases.append(result)
+        yield Progress(number / len(pairs), f"judged on {number} of {len(pairs)} images")
+    kept = [Results(tuple(cases)) for cases in found]
+    return Judgement(kept[0], kept[1] if champion is not None else None, left_out)
+
+
+def _measure(
+    context: WorkContext, label: LabelRow, image: ImageRow, versions: Sequence[int]
+) -> list[CaseResult] | None:
+    """Measure every version on an image; None when it cannot be read any more."""
+    try:
+        predictions = [predict_pool_image(context, version, image.id) for version in versions]
+        return [case_result(context, label, image, prediction) for prediction in predictions]
+    except CacLabelError as error:
+        logger.warning("image %s was left out of the judging: %s", image.id, error)
+        return None
+
+
+def case_result(
+    context: WorkContext, label: LabelRow, row: ImageRow, prediction: PredictionRow
+) -> CaseResult:
+    """Compare a stored prediction with a label."""
+    image = load_image(context.settings, context.files, row)
+    wanted = load_label(context.files, image, label.sha256)
+    predicted = load_label(context.files, image, prediction.sha256)
+    scores = calcium_scores(
+        image.hu,
+        wanted,
+        spacing_mm=image.spacing_mm,
+        kvp=image.kvp,
+        rule=context.settings.rule,
+    )
+    arteries = prediction.scores["arteries"]
+    return CaseResult(
+        image_id=row.id,
+        patient=row.patient_key,
+        volumes=_volumes(image, wanted, predicted),
+        wanted=tuple(scores.arteries[name].agatston for name in ARTERIES),
+        predicted=tuple(float(arteries[name]["agatston"]) for name in ARTERIES),
+        samples=tuple(float(sum(sample)) for sample in prediction.agatston_samples),
+    )
+
+
+def _volumes(image: AxialImage, wanted: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> Volumes:
+    """Measure the calcium in mm3: shared, invented, missed."""
+    is_candidate = image.hu >= image.threshold_hu
+    is_wanted = calcium.is_calcium(wanted) & is_candidate
+    is_predicted = calcium.is_calcium(predicted) & is_candidate
+    voxel_mm3 = float(np.prod(image.spacing_mm))
+    shared = int((is_wanted & is_predicted).sum())
+    return (
+        shared * voxel_mm3,
+        (int(is_predicted.sum()) - shared) * voxel_mm3,
+        (int(is_wanted.sum()) - shared) * voxel_mm3,
+    )

@@ -1,0 +1,65 @@
+"""Labeled images without files, for tests that choose but do not train."""
+
+import hashlib
+
+from sqlalchemy.orm import Session
+
+from app.store.tables import LabelRow, LeaseRow
+from tests.app.pool import add_image
+
+
+def patient(number: int) -> str:
+    """Return a patient key as the intake makes them."""
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def add_label(
+    session: Session,
+    image_id: str,
+    *,
+    version: int = 1,
+    tag: str = "final",
+    at: float | None = None,
+) -> int:
+    """Add a label version; returns its id."""
+    row = LabelRow(
+        image_id=image_id,
+        tag=tag,
+        version=version,
+        sha256="",
+        submitted_sha256="",
+        submitted_name="label.nrrd",
+        covers_calcium=True,
+        covers_regions=True,
+        annotator="a",
+        created_at=float(version) if at is None else at,
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def add_labeled(session: Session, number: int, *, scan: str = "", at: float = 1.0) -> int:
+    """Add an image of a patient with its label; returns the label's id."""
+    image_id = f"image-{number}{scan}"
+    add_image(session, image_id, patient=patient(number))
+    return add_label(session, image_id, at=at)
+
+
+def add_lease(
+    session: Session, image_id: str, *, strategy: str = "uncertainty", is_random: bool = False
+) -> None:
+    """Let a sample have been served and returned."""
+    session.add(
+        LeaseRow(
+            image_id=image_id,
+            strategy=strategy,
+            client_id="c",
+            served_at=0.5,
+            expires_at=9.0,
+            released_at=1.0,
+            outcome="submitted",
+            is_random=is_random,
+        )
+    )
+    session.flush()
