@@ -3,15 +3,16 @@
 After Foellmer et al. 2022, https://doi.org/10.1002/mp.15870.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.arrays import AxialImage
 from app.calcium.labels import ARTERIES, CALCIUM_LABELS, REGION_LABELS
+from app.errors import InvalidInputError
 from app.settings import Settings
 from models.network import NetworkConfig, paper_network, small_network
 from models.predictor import NetworkPrediction
@@ -20,6 +21,9 @@ from models.training.trainer_config import TrainerConfig
 
 MODEL: Final = "calcium"
 """Name of the model on the wire; without a space, which clients would turn into a plus."""
+
+Arm = Literal["joint_uncertainty", "joint_fixed", "single_task", "sequential"]
+"""Ways of training that the paper compares, see ``training_stages``."""
 
 _PATIENCE_EPOCHS: Final = 12
 """Epochs without a better validation loss after which a training ends.
@@ -47,6 +51,57 @@ def trainer_config(settings: Settings, *, max_epochs: int, device: str) -> Train
     planned = _PAPER_TRAINING if settings.profile == "paper" else _SMALL_TRAINING
     epochs = max_epochs or settings.max_epochs or planned.epochs
     return replace(planned, epochs=epochs, seed=settings.seed, device=device)
+
+
+@dataclass(frozen=True)
+class TrainingStage:
+    """One training of a chain; each begins with the best weights of the one before.
+
+    Attributes:
+        network: Network to train.
+        trainer: How it is trained.
+    """
+
+    network: NetworkConfig
+    trainer: TrainerConfig
+
+
+def training_stages(
+    arm: str, network: NetworkConfig, trainer: TrainerConfig
+) -> tuple[TrainingStage, ...]:
+    """Describe how an arm of the paper's comparison is trained.
+
+    ``joint_uncertainty`` is what a deployment trains. ``joint_fixed`` weighs both losses one.
+    ``single_task`` trains the encoder and a lesion head that reads no region features; the
+    region head stays untrained, so only total scores mean anything, not the arteries.
+    ``sequential`` trains the encoder and the region head first, then the lesion head on what
+    both of them found, which stays as it is. Every stage has all the batches of ``trainer``:
+    the two of the last arm have one head each and together cost about one joint training.
+
+    Args:
+        arm: Name of the arm.
+        network: Network of the deployment, with the tasks region and lesion.
+        trainer: How the deployment trains it, from fresh weights.
+
+    Raises:
+        InvalidInputError: If the arm is not known.
+    """
+    region, lesion = network.task("region"), network.task("lesion")
+    fixed = replace(trainer, weighting="fixed")
+    if arm == "joint_uncertainty":
+        return (TrainingStage(network, replace(trainer, weighting="homoscedastic")),)
+    if arm == "joint_fixed":
+        return (TrainingStage(network, fixed),)
+    if arm == "single_task":
+        alone = replace(network, tasks=(region, replace(lesion, fed_by=())))
+        return (TrainingStage(alone, replace(fixed, schedule="alternating", turns={"region": 0})),)
+    if arm == "sequential":
+        second = replace(fixed, schedule="independent", turns={"region": 0}, start="transfer")
+        return (
+            TrainingStage(replace(network, tasks=(region,)), fixed),
+            TrainingStage(network, second),
+        )
+    raise InvalidInputError(f"no training arm {arm!r}; known: {', '.join(get_args(Arm))}")
 
 
 def training_case(

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..dropout import Masks
+from ..network import MultiTaskNetwork
 from ..tasks import TaskSpec
+from .dataset import Batch
 
 _DICE_SMOOTHING = 1.0
 """Voxels added above and below the Dice fraction, so that an absent class is defined."""
@@ -95,3 +98,31 @@ def coarse_loss(
             )
         )
     return torch.stack(losses).mean()
+
+
+def network_losses(
+    network: MultiTaskNetwork, batch: Batch, masks: Masks, names: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Run a network on a batch and compute the losses of some tasks, coarse stages included.
+
+    Args:
+        network: Network in the mode it is to be run in.
+        batch: Slices with their labels.
+        masks: Dropout masks.
+        names: Tasks whose losses are wanted.
+
+    Returns:
+        Loss by task name; a task without a label in the batch is left out.
+    """
+    tasks = tuple(network.config.task(name) for name in names)
+    state = network.decode(network.encode(batch.inputs), masks=masks)
+    losses = task_losses(tasks, network.logits(state), batch.targets, batch.weights)
+    for task in tasks:
+        # Candidates are single voxels, which coarse stages cannot tell apart.
+        if task.name not in losses or task.is_restricted_to_candidates:
+            continue
+        if coarse := network.coarse_logits(state, task.name):
+            target, weight = batch.targets[task.name], batch.weights[task.name]
+            more = coarse_loss(task, coarse, target, weight)
+            losses[task.name] = (losses[task.name] + more) / 2.0
+    return losses

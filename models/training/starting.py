@@ -35,15 +35,37 @@ def begin_near(network: nn.Module, before: Mapping[str, Tensor], config: Trainer
         ValueError: If the weights before belong to a network of another shape.
     """
     fresh = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
-    try:
-        network.load_state_dict(dict(before))
-    except RuntimeError:
+    own = network.state_dict()
+    wanted = _shared_names(own, before) if config.start == "transfer" else set(own)
+    found = dict(before) if config.start != "transfer" else _only(before, wanted)
+    if _shapes(_only(own, wanted)) != _shapes(found):
         raise ValueError(
             "the weights to start from belong to a network of another shape; start fresh"
-        ) from None
+        )
+    network.load_state_dict(own | found)
     if config.start == "shrink_perturb":
         for name, parameter in network.named_parameters():
             parameter.mul_(config.shrink).add_(fresh[name], alpha=config.perturb)
+
+
+def _shared_names(own: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> set[str]:
+    """Name all tensors of the encoder and of the heads that both networks have."""
+    shared = {"encoder"} | {_part(name) for name in before}
+    return {name for name in own if _part(name) in shared}
+
+
+def _part(name: str) -> str:
+    """Return ``encoder`` or ``heads.<task>``."""
+    first, second, *_ = name.split(".")
+    return first if first == "encoder" else f"{first}.{second}"
+
+
+def _only(tensors: Mapping[str, Tensor], names: set[str]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if name in names}
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 @torch.no_grad()

@@ -27,8 +27,9 @@ from .dataset import (
     make_batch,
     patch_size,
 )
-from .losses import coarse_loss, task_losses
+from .losses import network_losses
 from .optimization import copy_weights, follow, make_optimizer
+from .schedules import TurnSampler, plan_turns, take_turn
 from .starting import begin_near, recalculate_normalization, weights_digest
 from .trainer_config import TrainerConfig
 from .training_state import TrainingState
@@ -107,6 +108,12 @@ class Trainer:
         """
         if not training:
             raise ValueError("training needs at least one labeled volume")
+        if trainer_config.schedule == "independent" and (
+            initial is None or trainer_config.start not in ("warm", "transfer")
+        ):
+            raise ValueError(
+                "heads are trained independently on an encoder that is given, got none"
+            )
         self._config = trainer_config
         self._network_config = network_config
         self._training = training
@@ -114,10 +121,9 @@ class Trainer:
         self._folder = folder
         self._initial = None if trainer_config.start == "fresh" else initial
         self._initial_digest = None if self._initial is None else weights_digest(self._initial)
-        shares = trainer_config.sampling.shares
-        self._sampler = SliceSampler(training, shares)
-        new = [case for case in training if case.is_new]
-        self._early_sampler = SliceSampler([*training, *new], shares)
+        names = tuple(task.name for task in network_config.tasks)
+        turns = plan_turns(trainer_config.schedule, trainer_config.turns, names)
+        self._sampler = TurnSampler(training, turns, trainer_config.sampling.shares)
         self._patch_size = patch_size(training, trainer_config.sampling, network_config.multiple)
         self._device = torch.device(trainer_config.device)
         self._build()
@@ -127,6 +133,11 @@ class Trainer:
     def epoch(self) -> int:
         """Number of epochs done."""
         return self._epoch
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Best averaged weights so far, to begin another training with."""
+        return dict(self._best)
 
     @property
     def is_finished(self) -> bool:
@@ -172,7 +183,6 @@ class Trainer:
         """
         started = time.monotonic()
         losses: list[float | None] = []
-        self._network.train()
         for number in range(self._config.steps_per_epoch):
             if should_stop():
                 self._go_back()
@@ -194,6 +204,7 @@ class Trainer:
             "best_validation_loss": self._best_loss,
             "start": "fresh" if self._initial is None else self._config.start,
             "initial_weights": self._initial_digest,
+            "schedule": self._config.schedule,
             "task_weights": dict(self._weighting.task_weights()),
             **card,
         }
@@ -229,20 +240,29 @@ class Trainer:
         if self._initial is None:
             return
         begin_near(self._network, self._initial, self._config)
-        rng = np.random.default_rng((self._config.seed, 0, self._config.total_steps))
-        count = -(-_NORMALIZATION_SLICES // self._config.batch_size)
-        batches = (self._draw_batch(self._sampler, rng).inputs for _ in range(count))
-        recalculate_normalization(self._network, batches)
+        if self._config.start != "transfer":
+            self._recalculate_normalization()
         self._average.load_state_dict(self._network.state_dict())
         self._best = copy_weights(self._average)
+
+    def _recalculate_normalization(self) -> None:
+        rng = np.random.default_rng((self._config.seed, 0, self._config.total_steps))
+        count = -(-_NORMALIZATION_SLICES // self._config.batch_size)
+        sampler = SliceSampler(self._training, self._config.sampling.shares)
+        batches = (self._draw_batch(sampler, rng).inputs for _ in range(count))
+        recalculate_normalization(self._network, batches)
 
     def _step(self, number: int) -> float | None:
         """Train on one batch; None when the step was left out."""
         step = self._epoch * self._config.steps_per_epoch + number
         rng = np.random.default_rng([self._config.seed, step])
-        is_early = self._config.favours_new_cases(step)
-        sampler = self._early_sampler if is_early else self._sampler
-        losses = self._batch_losses(self._draw_batch(sampler, rng), rng)
+        turn = self._sampler.turn(step)
+        favours_new = self._config.favours_new_cases(step)
+        batch = self._draw_batch(self._sampler.sampler(turn, favours_new=favours_new), rng)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        masks = draw_masks(self._network_config.dropout_sites(), batch.inputs.shape[0], generator)
+        take_turn(self._network, turn)
+        losses = network_losses(self._network, batch, masks, turn.tasks)
         if not losses:
             return None
         loss: Tensor = self._weighting(losses)
@@ -271,22 +291,6 @@ class Trainer:
         )
         return batch.to(self._device)
 
-    def _batch_losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        masks = draw_masks(self._network_config.dropout_sites(), batch.inputs.shape[0], generator)
-        network, tasks = self._network, self._network_config.tasks
-        state = network.decode(network.encode(batch.inputs), masks=masks)
-        losses = task_losses(tasks, network.logits(state), batch.targets, batch.weights)
-        for task in tasks:
-            # Candidates are single voxels, which coarse stages cannot tell apart.
-            if task.name not in losses or task.is_restricted_to_candidates:
-                continue
-            if coarse := network.coarse_logits(state, task.name):
-                target, weight = batch.targets[task.name], batch.weights[task.name]
-                more = coarse_loss(task, coarse, target, weight)
-                losses[task.name] = (losses[task.name] + more) / 2.0
-        return losses
-
     def _check_convergence(self, losses: list[float | None]) -> None:
         recent = losses[-_BAD_STEPS_LIMIT:]
         if len(recent) == _BAD_STEPS_LIMIT and all(loss is None for loss in recent):
@@ -301,7 +305,13 @@ class Trainer:
         )
         if not self._validation or not is_due:
             return None
-        return validate(self._average, self._validation, self._config.batch_size, self._device)
+        return validate(
+            self._average,
+            self._validation,
+            self._config.batch_size,
+            self._device,
+            self._sampler.tasks,
+        )
 
     def _keep_best(self, validation: Validation | None) -> None:
         """Keep the averaged weights if they are the best, or the last without validation."""

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .dataset import SamplingConfig
+from .schedules import Schedule
 from .weighting import Weighting
 
-Start = Literal["fresh", "shrink_perturb", "warm"]
-"""Where a training begins: at fresh weights, near those of the version before, or at them."""
+Start = Literal["fresh", "shrink_perturb", "warm", "transfer"]
+"""Where a training begins: at fresh weights, near those of the version before, at them, or at
+those of another network where it has the same parts."""
 
 _FINAL_RATE_FRACTION = 0.01
 """Learning rate at the end, as a fraction of the peak."""
@@ -37,13 +39,17 @@ class TrainerConfig:
         patience: Epochs without a better validation loss before the training ends early,
             counted from the end of the warm-up at the earliest; None never ends it early.
         validate_every: Epochs between validations; the last epoch is always validated.
+        schedule: Which tasks a batch trains, see ``schedules``.
+        turns: Batches in a row by task where tasks take turns; 1 for tasks not named, 0 for
+            one that is not trained.
         sampling: Which slices a batch is made of and how they are changed.
         start: What is done with the weights of the version before. ``fresh`` leaves them
             aside. ``shrink_perturb``, after Ash & Adams 2020
             (https://arxiv.org/abs/1910.08475), keeps ``shrink`` of them and adds ``perturb``
             of a fresh initialisation: trained on as they are, ``warm``, networks fit old and
-            new cases as well but unseen ones worse. Without weights before, every start is
-            fresh.
+            new cases as well but unseen ones worse. ``transfer`` takes over the encoder and
+            the heads that a network of other tasks has. Without weights before, every start
+            is fresh.
         shrink: Factor of the weights before.
         perturb: Factor of the fresh weights that are added.
         seed: Seed of everything that is drawn.
@@ -61,6 +67,8 @@ class TrainerConfig:
     task_weights: Mapping[str, float] = field(default_factory=dict)
     patience: int | None = None
     validate_every: int = 1
+    schedule: Schedule = "joint"
+    turns: Mapping[str, int] = field(default_factory=dict)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     start: Start = "fresh"
     shrink: float = 0.5

@@ -1,6 +1,6 @@
 """Loss and metrics on labeled volumes that a training does not see."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,8 @@ class Validation:
     """What a network is worth on the validation cases.
 
     Attributes:
-        loss: Mean over batches of the sum of the tasks' losses, each with weight one.
+        loss: Mean over batches of the sum of the losses of the tasks that are trained, each
+            with weight one.
         metrics: Metric by task, 0 to 1; a task without any label is left out. For the
             lesion task this is the volume F1 over all cases, for the others the mean Dice
             over classes.
@@ -31,21 +32,33 @@ class Validation:
 
 @torch.inference_mode()
 def validate(
-    network: MultiTaskNetwork, cases: Sequence[TrainingCase], batch_size: int, device: torch.device
+    network: MultiTaskNetwork,
+    cases: Sequence[TrainingCase],
+    batch_size: int,
+    device: torch.device,
+    trained: Collection[str],
 ) -> Validation | None:
     """Judge a network in evaluation mode on the telling slices of the cases.
 
+    Args:
+        network: Network to judge.
+        cases: Cases that it has not seen.
+        batch_size: Slices at a time.
+        device: Where the network lies.
+        trained: Names of the tasks whose losses count.
+
     Returns:
-        None when the cases have no slice with a label.
+        None when the cases have no slice with a label of these tasks.
     """
     network.eval()
     config = network.config
+    judged = tuple(task for task in config.tasks if task.name in trained)
     losses: list[float] = []
     counts = {task.name: [Counts()] * (task.classes - 1) for task in config.tasks}
     for items in _batches(telling_items(cases), batch_size):
         batch = make_batch(items, _size(items, config), config).to(device)
         logits = network(batch.inputs)
-        task_values = task_losses(config.tasks, logits, batch.targets, batch.weights)
+        task_values = task_losses(judged, logits, batch.targets, batch.weights)
         if task_values:
             losses.append(float(sum(float(value) for value in task_values.values())))
         for name in counts:
