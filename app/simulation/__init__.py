@@ -1,0 +1,1 @@
+"""Active learning against an oracle: which strategy learns most from how many labels."""
