@@ -266,11 +266,91 @@
     return location.pathname.endsWith('/monai-label');
   }
 
+  const CLICK_MODEL = /\/infer\/(lesion_click|lesion_assign)\b/;
+  const ARTERIES = Object.keys(COLORS);
+
+  // Tell which row of the point prompts is chosen; the panel keeps that to itself.
+  function chosenLabel() {
+    const rows = Array.from(document.querySelectorAll('.monaiLabelPanel tr.clickable-row'));
+    const row = rows.find((one) => ['darkblue', 'darkred'].includes(one.style.backgroundColor));
+    return row ? row.textContent : 'nothing';
+  }
+
+  function withLabel(body) {
+    const params = JSON.parse(body.get('params'));
+    body.set('params', JSON.stringify({ ...params, label: chosenLabel() }));
+    return body;
+  }
+
+  // The panel draws an answer only where no other segment is: a lesion inside a region, or in
+  // the wrong artery, would stay what it was without a word. So its place is cleared before.
+  // Of lesion_assign it draws one artery alone: that answer is put on what was there instead.
+  function clickAnswers(services) {
+    let whole = null;
+
+    function volume() {
+      return services.segmentationService.getLabelmapVolume('1');
+    }
+
+    function prepare(model, answer) {
+      const voxels = volume().voxelManager.getCompleteScalarDataArray().slice();
+      const mask = new Uint8Array(answer).slice(-voxels.length);
+      const segments = Object.values(services.segmentationService.getSegmentation('1').segments);
+      const numbers = ARTERIES.map((name) => segments.find((one) => one.label === name).segmentIndex);
+      const isAssigned = model === 'lesion_assign';
+      mask.forEach((value, index) => {
+        if (value) {
+          voxels[index] = isAssigned ? numbers[value - 1] : 0;
+        }
+      });
+      whole = isAssigned ? voxels : null;
+      if (!isAssigned) {
+        volume().voxelManager.setCompleteScalarDataArray(voxels);
+      }
+    }
+
+    function explain(answer) {
+      const { detail } = JSON.parse(new TextDecoder().decode(answer));
+      services.uiNotificationService.show({
+        title: 'Point Prompts',
+        message: String(detail),
+        type: 'error',
+        duration: 8000,
+      });
+    }
+
+    function watch(request, model) {
+      const send = request.send.bind(request);
+      request.send = (body) => send(model === 'lesion_click' ? withLabel(body) : body);
+      request.addEventListener('load', () =>
+        request.status === 200 ? prepare(model, request.response) : explain(request.response)
+      );
+    }
+
+    const open = XMLHttpRequest.prototype.open;
+    XMLHttpRequest.prototype.open = function (method, url, ...rest) {
+      const model = isMonaiLabel() && String(url).match(CLICK_MODEL);
+      if (model) {
+        watch(this, model[1]);
+      }
+      return open.call(this, method, url, ...rest);
+    };
+
+    return function finish() {
+      if (whole) {
+        volume().voxelManager.setCompleteScalarDataArray(whole);
+        whole = null;
+      }
+    };
+  }
+
   // The mode of MONAI Label can neither edit nor save what its panel brings: this extension
   // adds the panel of segmentations, and a button that stores them to the server.
+  let finishClick = () => {};
   const savingExtension = {
     id: 'caclabel.extension-saving',
     preRegistration: function (context) {
+      finishClick = clickAnswers(context.servicesManager.services);
       const toolbar = context.servicesManager.services.toolbarService;
       const create = toolbar.createButtonSection.bind(toolbar);
       toolbar.createButtonSection = function (key, buttons) {
@@ -289,9 +369,10 @@
       const segmentations = services.segmentationService;
       services.toolbarService.addButtons(BUTTONS.concat(SAVE_BUTTON));
       services.panelService.addPanel(services.panelService.PanelPosition.Right, PANEL);
-      segmentations.subscribe(segmentations.EVENTS.SEGMENTATION_DATA_MODIFIED, (event) =>
-        paint(services, event.segmentationId)
-      );
+      segmentations.subscribe(segmentations.EVENTS.SEGMENTATION_DATA_MODIFIED, (event) => {
+        finishClick();
+        paint(services, event.segmentationId);
+      });
       // The menu of the panel stores to no data source, and downloads slices in reverse order.
       for (const commands of Object.values(context.commandsManager.contexts)) {
         if (commands.storeSegmentation) {

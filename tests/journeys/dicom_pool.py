@@ -40,15 +40,20 @@ def planted_labels(seed: int) -> NDArray[np.uint8]:
     return labels
 
 
+def planted_hu(seed: int) -> NDArray[np.int16]:
+    """Return the image that belongs to ``planted_labels``: its calcium has 400 HU."""
+    labels = planted_labels(seed)
+    hu = np.random.default_rng(seed).normal(-80, 20, SHAPE)
+    hu[labels == LABELS["LAD_region"]] = 40
+    hu[(labels == LABELS["LAD"]) | (labels == LABELS["RCA"])] = 400
+    return hu.astype(np.int16)
+
+
 def write_series_pool(folder: Path, count: int) -> Path:
     """Write the series of the patients patient-0, patient-1 and so on; the number is the seed."""
     for seed in range(count):
-        labels = planted_labels(seed)
-        hu = np.random.default_rng(seed).normal(-80, 20, SHAPE)
-        hu[labels == LABELS["LAD_region"]] = 40
-        hu[(labels == LABELS["LAD"]) | (labels == LABELS["RCA"])] = 400
         who = Identifiers(f"patient-{seed}", study_date=f"2026010{seed + 1}", study_time="101500")
-        volume = Volume(hu.astype(np.int16), dicom_grid(), 120.0, who)
+        volume = Volume(planted_hu(seed), dicom_grid(), 120.0, who)
         # Scanners number slices from either end.
         write_series(folder / f"{seed}", volume, descending=seed % 2 == 0)
     return folder

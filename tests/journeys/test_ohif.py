@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app.calcium.labels import LABELS
 from app.imaging.labelmap import read_label_map
@@ -21,8 +22,9 @@ pytestmark = [
 
 _COUNT = 2
 
-_NO_TRAINING = ("check_if_running", "404 (Not Found)")
-"""The panel asks whether a training runs; 404 is how this protocol says no."""
+_EXPECTED = ("check_if_running", "404 (Not Found)", "infer/lesion_click", "422 (Unprocessable")
+"""The panel asks whether a training runs, and 404 is how this protocol says no; one test
+clicks without an artery."""
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +110,82 @@ def test_segments_without_voxels_are_saved_too(
     assert {segment["name"] for segment in info["label_info"]} == set(LABELS)
 
 
+def corner_of(lesion: NDArray[np.bool_]) -> tuple[int, int, int]:
+    z, y, x = np.argwhere(lesion)[0]
+    return int(z), int(y), int(x)
+
+
+def test_a_click_gives_a_lesion_to_the_chosen_artery(viewer: Viewer) -> None:
+    planted = planted_labels(0)
+    lesion = planted == LABELS["LAD"]
+    z, y, x = corner_of(lesion)
+    viewer.show_slice(z)
+    viewer.choose_point_prompts("lesion_click", "LCX")
+    viewer.click_voxel((z, y + 1, x + 1))
+    viewer.run("Point Prompts")
+    # The panel alone draws no click on what is another segment: here the LAD's.
+    expected = np.where(lesion, LABELS["LCX"], planted)
+    np.testing.assert_array_equal(viewer.label(), expected)
+
+
+def test_a_click_on_the_background_cuts(viewer: Viewer) -> None:
+    lesion = planted_labels(0) == LABELS["LAD"]
+    z, y, x = corner_of(lesion)
+    viewer.choose_label("background")
+    viewer.click_voxel((z, y + 3, x + 3))
+    viewer.choose_label("LCX")
+    viewer.run("Point Prompts")
+    left = viewer.label() == LABELS["LCX"]
+    assert left[z, y + 1, x + 1]
+    assert not left[z, y + 3, x + 3]
+    assert not (left & ~lesion).any()
+
+
+def test_clicks_for_no_artery_are_refused_with_the_reason(viewer: Viewer) -> None:
+    before = viewer.label()
+    viewer.choose_label("background")
+    viewer.run_in_vain("Point Prompts")
+    viewer.page.get_by_text("choose the segment LM, LAD, LCX, RCA").first.wait_for()
+    np.testing.assert_array_equal(viewer.label(), before)
+
+
+def test_an_assigned_lesion_goes_where_the_network_sees_it(viewer: Viewer) -> None:
+    planted = planted_labels(0)
+    z, y, x = corner_of(planted == LABELS["LAD"])
+    # The row only holds the points; the panel alone would draw no other artery than its own.
+    viewer.choose_point_prompts("lesion_assign", "LCX")
+    viewer.click_voxel((z, y + 1, x + 1))
+    viewer.run("Point Prompts")
+    np.testing.assert_array_equal(viewer.label(), planted)
+
+
+def test_the_calcium_brush_paints_bright_voxels_only(viewer: Viewer) -> None:
+    lesion = planted_labels(0) == LABELS["RCA"]
+    z, y, x = corner_of(lesion)
+    viewer.show_tools()
+    viewer.show_slice(z)
+    viewer.paint("LM", (z, y + 2, x + 1))
+    painted = viewer.label() == LABELS["LM"]
+    assert painted[z, y + 2, x + 1]
+    assert not (painted & ~lesion).any()
+
+
+def test_what_was_painted_is_saved(
+    viewer: Viewer, server: RunningServer, image_ids: dict[str, str], tmp_path: Path
+) -> None:
+    viewer.save_label()
+    image_id = image_ids["patient-0"]
+    path = tmp_path / "label.nrrd"
+    answer = server.request("GET", f"/datastore/label?label={image_id}&tag=final")
+    path.write_bytes(answer.content)
+    label = read_label_map(path).array
+    assert (label == LABELS["LM"]).any()
+    np.testing.assert_array_equal(label, viewer.label())
+
+
 def test_nothing_went_wrong_and_nobody_else_was_asked(viewer: Viewer) -> None:
     unexpected = [
-        error for error in viewer.errors if not any(known in error for known in _NO_TRAINING)
+        error for error in viewer.errors if not any(known in error for known in _EXPECTED)
     ]
     assert unexpected == []
     assert viewer.foreign == [], json.dumps(viewer.foreign)
