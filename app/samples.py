@@ -5,24 +5,27 @@ holds. SQLite has one writer at a time, so a choice is never taken away; elsewhe
 of a race chooses again.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidInputError, NotFoundError
 from app.intake.pool import labeled_ids
 from app.intake.pool_mirror import Pool, fresh_pool, shared_pool
+from app.sampling.leases import SECONDS_PER_MINUTE, leases_so_far, release_expired
+from app.sampling.ranking import ranking_of, read_options
 from app.settings import Settings
 from app.store.tables import ImageRow, LabelRow, LeaseRow
-from strategies.registry import DEFAULT_STRATEGY, get_strategy, strategy_names
-from strategies.selection import Draw, draw_images, prepare
+from strategies.base import Options
+from strategies.registry import DEFAULT_STRATEGY, strategy_names
+from strategies.selection import Draw, draw_images
 
-_SECONDS_PER_MINUTE = 60.0
-"""Leases are set in minutes."""
+logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 16
 """Races that may be lost before giving up; each loser has another image to choose next."""
@@ -34,13 +37,17 @@ class Sample:
 
     Attributes:
         image: The image.
-        utility: What the strategy gave it; higher = label sooner.
-        lease: Until when it is kept for the client.
+        utility: What the strategy gave it; higher = label sooner; 0 where it was drawn at random.
+        lease: Until when it is kept for the client, and how it was drawn.
+        coverage: Share of the images to label that the active model version has scored.
+        is_fallback: Whether it was drawn at random because too few are.
     """
 
     image: ImageRow
     utility: float
     lease: LeaseRow
+    coverage: float
+    is_fallback: bool
 
 
 def assign_next(
@@ -55,13 +62,15 @@ def assign_next(
     """Choose the image a client should label next and lease it.
 
     Candidates are the images without a final label and without an open lease. What the
-    client has skipped is offered to it again only when nothing else is left.
+    client has skipped is offered to it again only when nothing else is left, and so is a
+    patient of whom an image was labeled or leased since the active model version answers.
 
     Args:
         session: Open transaction that may write.
         strategy: Name of the strategy that ranks.
         client_id: Who asks; two clients may share it and still get different images.
-        options: ``skip``: id of an image whose lease the client gives back unlabeled.
+        options: ``skip``: id of an image whose lease the client gives back unlabeled; and the
+            options of the strategy, as numbers.
         settings: Settings of the deployment.
         now: Time of the request.
 
@@ -70,26 +79,28 @@ def assign_next(
 
     Raises:
         NotFoundError: If there is no such strategy.
+        InvalidInputError: If an option is unknown or not allowed.
     """
     if strategy not in strategy_names():
         known = ", ".join(strategy_names())
         raise NotFoundError(f"no strategy {strategy[:60]!r}; known: {known}")
+    chosen = read_options(strategy, _numbers(options))
     release_expired(session, now=now)
     _skip(session, options.get("skip"), client_id=client_id, now=now)
     leased = set(session.scalars(select(LeaseRow.image_id).where(LeaseRow.released_at.is_(None))))
     skipped = set(session.scalars(_skipped_by(client_id)))
-    rng = np.random.default_rng([settings.seed, _leases_so_far(session)])
+    rng = np.random.default_rng([settings.seed, leases_so_far(session)])
     lease = LeaseRow(
         strategy=strategy,
         client_id=client_id,
         served_at=now,
-        expires_at=now + settings.lease_minutes * _SECONDS_PER_MINUTE,
+        expires_at=now + settings.lease_minutes * SECONDS_PER_MINUTE,
         released_at=None,
         outcome="",
     )
     # The fresh pool is loaded only when the shared one has nothing: an answer of None is exact.
     for load in (shared_pool, fresh_pool):
-        sample = _lease_best(session, load(session, leased, skipped), lease, rng)
+        sample = _lease_best(session, load(session, leased, skipped), lease, chosen, rng)
         if sample is not None:
             return sample
     return None
@@ -105,7 +116,8 @@ def upcoming(
         count: How many to tell.
         settings: Settings of the deployment.
         now: Time of the request.
-        strategy: Name of the strategy that ranks; None: the one that was asked for last.
+        strategy: Name of the strategy that ranks, with the options it has by itself; None: the
+            one that was asked for last.
 
     Returns:
         Ids of images, the next one first; fewer when less is left to label.
@@ -114,11 +126,12 @@ def upcoming(
     name = strategy or session.scalars(used).first() or DEFAULT_STRATEGY
     is_held = LeaseRow.released_at.is_(None) & (LeaseRow.expires_at > now)
     taken = set(session.scalars(select(LeaseRow.image_id).where(is_held)))
-    leases, chosen = _leases_so_far(session), list[str]()
+    leases, chosen = leases_so_far(session), list[str]()
     for number in range(leases, leases + count):
         rng = np.random.default_rng([settings.seed, number])
         pool = shared_pool(session, taken | set(chosen), ())
-        free = (_free_image(session, image_id) for image_id in _ranked(pool, name, rng))
+        drawn = _draws(session, pool, name, read_options(name, {}), rng)
+        free = (_free_image(session, pool.images.ids[draw.index]) for draw, _ in drawn)
         best = next((image for image in free if image is not None), None)
         if best is None:
             break
@@ -139,10 +152,13 @@ def release(session: Session, image_id: str, outcome: str, *, now: float) -> boo
     return True
 
 
-def release_expired(session: Session, *, now: float) -> None:
-    """End every lease whose time is over."""
-    expired = update(LeaseRow).where(LeaseRow.released_at.is_(None), LeaseRow.expires_at <= now)
-    session.execute(expired.values(released_at=now, outcome="expired"))
+def _numbers(options: Mapping[str, object]) -> dict[str, float]:
+    """Return the options of a strategy among those of a request."""
+    given = {name: value for name, value in options.items() if name not in ("skip", "client_id")}
+    numbers = {name: value for name, value in given.items() if isinstance(value, int | float)}
+    if odd := given.keys() - numbers.keys():
+        raise InvalidInputError(f"expected a number for {min(odd)[:60]!r}")
+    return numbers
 
 
 def _skip(session: Session, skipped: object, *, client_id: str, now: float) -> None:
@@ -165,37 +181,45 @@ def _skipped_by(client_id: str) -> Select[str]:
     )
 
 
-def _leases_so_far(session: Session) -> int:
-    return session.scalar(select(func.max(LeaseRow.id))) or 0
-
-
 def _lease_best(
-    session: Session, pool: Pool, lease: LeaseRow, rng: np.random.Generator
+    session: Session, pool: Pool, lease: LeaseRow, options: Options, rng: np.random.Generator
 ) -> Sample | None:
     """Lease the best candidate that still is one."""
-    if not len(pool.candidates):
-        return None
-    for draw in _draws(pool, lease.strategy, rng):
-        image = _free_image(session, pool.image_id(draw.index))
-        lease.is_random = draw.is_random
-        if image is not None and _try_lease(session, image, lease):
-            return Sample(image, draw.utility, lease)
+    for draw, coverage in _draws(session, pool, lease.strategy, options, rng):
+        image = _free_image(session, pool.images.ids[draw.index])
+        if image is None:
+            continue
+        _note_draw(lease, pool, draw)
+        if _try_lease(session, image, lease):
+            if draw.is_fallback:
+                share = f"{coverage:.0%}"
+                logger.info("%s: drew at random, as %s is scored", lease.strategy, share)
+            return Sample(image, draw.utility, lease, coverage, draw.is_fallback)
     return None
 
 
-def _ranked(pool: Pool, strategy: str, rng: np.random.Generator) -> Iterator[str]:
-    """Return the ids of the best candidates as ``_lease_best`` tries them."""
-    if not len(pool.candidates):
-        return iter(())
-    return (pool.image_id(draw.index) for draw in _draws(pool, strategy, rng))
+def _note_draw(lease: LeaseRow, pool: Pool, draw: Draw) -> None:
+    """Keep with a lease how its image was drawn, and what was known of it then."""
+    lease.is_random = draw.is_random
+    lease.model_version_id = pool.images.version or None
+    if pool.candidates.is_scored[draw.index]:
+        lease.lesion_count = int(pool.images.measure("lesion_count")[draw.index])
+        lease.slice_count = int(pool.images.measure("slice_count")[draw.index])
 
 
-def _draws(pool: Pool, name: str, rng: np.random.Generator) -> Iterator[Draw]:
-    """Draw candidates, the one to serve first."""
-    strategy = get_strategy(name)
-    ranked = prepare(strategy, pool.candidates, strategy.read_options())
-    is_open = np.ones(len(pool.candidates), dtype=np.bool_)
-    return draw_images(ranked, is_open, (), rng.random(_ATTEMPTS).tolist(), rng)
+def _draws(
+    session: Session, pool: Pool, name: str, options: Options, rng: np.random.Generator
+) -> Iterator[tuple[Draw, float]]:
+    """Draw candidates, the one to serve first, each with the coverage of what is to label."""
+    if not pool.is_open.any():
+        return
+    ranking = ranking_of(session, pool, name, options)
+    coverage = ranking.coverage(pool.is_open)
+    batches: tuple[list[int], ...] = (pool.batch.tolist(), [])
+    for batch in batches:
+        places = rng.random(_ATTEMPTS).tolist()
+        for draw in draw_images(ranking, pool.is_open, batch, places, rng):
+            yield draw, coverage
 
 
 def _free_image(session: Session, image_id: str) -> ImageRow | None:

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
         0.000722, gt=0, description="Calcium mass calibration in mg/(mm3 HU)"
     )
     lease_minutes: float = Field(60.0, gt=0, description="How long a sample stays with a client")
+    idle_minutes: float = Field(
+        10.0, gt=0, description="Longest pause that counts as work in an annotation time"
+    )
     session_minutes: float = Field(60.0, gt=0, description="How long an uploaded session lives")
     scan_seconds: float = Field(10.0, gt=0, description="Pause between looks at the studies folder")
     infer_timeout_s: float = Field(600.0, gt=0, description="Longest wait for a prediction")

@@ -29,11 +29,13 @@ class Draw:
         index: Its index in the pool.
         utility: What the strategy gave it; 0 where it was drawn at random.
         is_random: Whether it was drawn with a known chance.
+        is_fallback: Whether that was because too little of the pool is scored.
     """
 
     index: int
     utility: float
     is_random: bool
+    is_fallback: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,9 +220,9 @@ def _draw(
     rng: np.random.Generator,
 ) -> Draw:
     """Draw the image of one place."""
-    if place >= pool.random_share and (
-        not pool.ranking.needs_scores or coverage >= LOWEST_COVERAGE
-    ):
+    is_quota = place < pool.random_share
+    is_fallback = not is_quota and pool.ranking.needs_scores and coverage < LOWEST_COVERAGE
+    if not (is_quota or is_fallback):
         place = (place - pool.random_share) / (1 - pool.random_share)
         found = None
         if not pool.ranking.needs_scores:
@@ -232,7 +234,8 @@ def _draw(
             found = int(rng.choice(unscored)), 0.0
         if found is not None:
             return Draw(*found, is_random=pool.ranking.is_random)
-    return Draw(_draw_stratified(pool.strata, is_open, used, rng), 0.0, is_random=True)
+    index = _draw_stratified(pool.strata, is_open, used, rng)
+    return Draw(index, 0.0, is_random=True, is_fallback=is_fallback)
 
 
 def _draw_stratified(

@@ -1,17 +1,19 @@
 """The unlabeled images as a strategy sees them, kept in memory between requests.
 
 Loading 100 000 images takes a second, so each process keeps a mirror and reads only what
-has come since: rows have rising ids, and images and deletions have times. Predictions
-that are deleted, because their image has new content, are missed by counting. The mirror
-decides nothing: whoever takes an image from it checks the row before leasing it, and an
-empty answer is asked again of a fresh one.
+has come since: rows have rising ids, and images and deletions have times. What else can
+change, a patient, a prediction that is deleted, an image that comes back, is counted by
+triggers of the database (migration 0007), and everything is loaded anew. The mirror decides
+nothing: whoever takes an image from it checks the row before leasing it, and an empty answer
+is asked again of a fresh one.
 
 Concurrency: any thread; one lock around each use, held while nothing else is waited for.
 The shared mirror reads committed rows over a connection of its own, so nothing that is
-rolled back later gets into it.
+rolled back later gets into it. Pools that were handed out are never changed.
 """
 
 import threading
+import time
 import weakref
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,33 +27,50 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.pool import Pool as ConnectionPool
 
 from app.intake.pool import FINAL_TAG
-from app.store.tables import ImageRow, LabelRow, LeaseRow, ModelVersionRow, PredictionRow
+from app.intake.ranked_images import MEASURES, RankedImages
+from app.store.tables import (
+    ImageRow,
+    LabelRow,
+    LeaseRow,
+    ModelVersionRow,
+    PoolChangeRow,
+    PredictionRow,
+)
 from strategies.base import Candidates
-
-_MEASURES: Final = 3
-"""Clinical uncertainty, lesion uncertainty and Agatston score."""
 
 _OVERLAP: Final = 64
 """Newest rows that are read again: PostgreSQL may show a row after one with a higher id."""
 
+_RECOUNT_S: Final = 5.0
+"""Pause between two counts of the images, which find what came with a time before the newest."""
+
+_NO_VERSION: Final = 0
+"""Stands for the model version while there is none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The images a strategy may rank, longest not served first.
+    """The images a strategy may rank, longest there first.
 
     Attributes:
-        candidates: What a strategy sees of them, N images.
-        ids: Ids of all images of the mirror.
-        places: Place in ``ids`` of each candidate, shape (N,).
+        images: All images of the mirror, N of them.
+        is_open: Those that may be served, shape (N,).
+        batch: Places of the images that are labeled or leased since the active model version
+            answers.
+        is_labeled: Those with a final label, shape (N,).
+        last_served: When each was served last, -inf for never, shape (N,).
     """
 
-    candidates: Candidates
-    ids: list[str]
-    places: NDArray[np.int64]
+    images: RankedImages
+    is_open: NDArray[np.bool_]
+    batch: NDArray[np.int64]
+    is_labeled: NDArray[np.bool_]
+    last_served: NDArray[np.float64]
 
-    def image_id(self, candidate: int) -> str:
-        """Return the id of a candidate."""
-        return self.ids[int(self.places[candidate])]
+    @property
+    def candidates(self) -> Candidates:
+        """What a strategy sees of the images."""
+        return self.images.candidates
 
 
 class PoolMirror:
@@ -67,21 +86,27 @@ class PoolMirror:
         self._place: dict[str, int] = {}
         self._patients: dict[str, int] = {}
         self._patient = np.empty(0, np.int64)
-        self._measures = np.empty((0, _MEASURES), np.float64)
+        self._measures = np.empty((len(MEASURES), 0), np.float64)
         self._has_candidates = np.empty(0, np.bool_)
+        self._prediction = np.empty(0, np.int64)
         self._is_labeled = np.empty(0, np.bool_)
         self._served_at = np.empty(0, np.float64)
+        self._served_by = np.empty(0, np.int64)
         self._registered_at = -np.inf
         self._gone_at: float | None = None
+        self._counted_at = -np.inf
+        self._changes: tuple[int, int] | None = None
         self._unlabeled_at: float | None = None
-        self._version: int | None = None
+        self._version = _NO_VERSION
+        self._step = 0
         self._last_prediction = self._last_label = self._last_lease = 0
-        self._prediction_count = 0
+        self._ranked: RankedImages | None = None
+        self._unranked = 0
 
     def pool(
         self, connection: Connection, leased: Collection[str], unwanted: Collection[str]
     ) -> Pool:
-        """Bring the mirror up to date and return the candidates.
+        """Bring the mirror up to date and return the pool.
 
         Args:
             connection: Where to read what is new.
@@ -91,31 +116,49 @@ class PoolMirror:
         with self._lock:
             self._refresh(connection)
             is_free = ~self._is_labeled
-            is_free[self._places(leased)] = False
+            is_free[leased_places := self._places(leased)] = False
             is_wanted = is_free.copy()
             is_wanted[self._places(unwanted)] = False
-            return self._subset(np.flatnonzero(is_wanted if is_wanted.any() else is_free))
+            is_taken = self._is_labeled.copy()
+            is_taken[leased_places] = True
+            return Pool(
+                self._ranked_images(),
+                is_wanted if is_wanted.any() else is_free,
+                np.flatnonzero(is_taken & (self._served_by == self._version)),
+                self._is_labeled.copy(),
+                self._served_at.copy(),
+            )
 
-    def _subset(self, places: NDArray[np.int64]) -> Pool:
-        # Stable: images served at the same time, or never, stay in the order they came in.
-        places = places[np.argsort(self._served_at[places], kind="stable")]
-        measures = self._measures[places]
-        candidates = Candidates(
-            clinical_uncertainty=measures[:, 0],
-            lesion_uncertainty=measures[:, 1],
-            agatston=measures[:, 2],
-            is_scored=~np.isnan(measures[:, 2]),
-            patient=self._patient[places],
-            has_candidates=self._has_candidates[places],
-        )
-        return Pool(candidates, self._ids, places)
+    def _ranked_images(self) -> RankedImages:
+        """Return what strategies rank; the same again until a hundredth of it has changed.
+
+        While a pool is being scored, something changes with every request. An image whose
+        score is not in yet counts as unscored for that long.
+        """
+        known = self._ranked
+        if known is None or len(known.ids) != len(self._ids) or self._unranked > known.slack:
+            self._unranked = 0
+            self._ranked = known = RankedImages(
+                ids=self._ids,
+                patient=self._patient.copy(),
+                measures=self._measures.copy(),
+                has_candidates=self._has_candidates.copy(),
+                prediction=self._prediction.copy(),
+                version=self._version,
+                step=self._step,
+            )
+        return known
 
     def _places(self, image_ids: Iterable[str]) -> list[int]:
         return [self._place[image_id] for image_id in image_ids if image_id in self._place]
 
     def _refresh(self, connection: Connection) -> None:
-        if not self._add_images(connection):
+        counted = select(func.count(PoolChangeRow.id), func.max(PoolChangeRow.id))
+        count, last = connection.execute(counted).one()
+        changes = (count, last or 0)
+        if changes != self._changes or not self._add_images(connection):
             self._clear()
+            self._changes = changes
             self._add_images(connection)
         self._add_predictions(connection)
         self._add_labels(connection)
@@ -134,8 +177,15 @@ class PoolMirror:
         is_newer = not new or new[0][2] > self._registered_at
         self._append(new)
         self._gone_at = gone_at
+        return is_newer and known == gone_at and self._has_all(connection)
+
+    def _has_all(self, connection: Connection) -> bool:
+        """Tell whether no image came unnoticed; counting takes long, so it is done seldom."""
+        if time.monotonic() - self._counted_at < _RECOUNT_S:
+            return True
+        self._counted_at = time.monotonic()
         present = select(func.count()).where(ImageRow.missing_since.is_(None))
-        return is_newer and known == gone_at and connection.scalar(present) == len(self._ids)
+        return connection.scalar(present) == len(self._ids)
 
     def _append(self, rows: list[Any]) -> None:
         if not rows:
@@ -147,25 +197,27 @@ class PoolMirror:
         self._registered_at = rows[-1][2]
         count = len(rows)
         self._patient = np.append(self._patient, np.array(numbers, np.int64))
-        unknown = np.full((count, _MEASURES), np.nan)
-        self._measures = np.concatenate([self._measures, unknown])
+        unknown = np.full((len(MEASURES), count), np.nan)
+        self._measures = np.concatenate([self._measures, unknown], axis=1)
         self._has_candidates = np.append(self._has_candidates, np.zeros(count, np.bool_))
+        self._prediction = np.append(self._prediction, np.zeros(count, np.int64))
         self._is_labeled = np.append(self._is_labeled, np.zeros(count, np.bool_))
         self._served_at = np.append(self._served_at, np.full(count, -np.inf))
+        self._served_by = np.append(self._served_by, np.full(count, -1, np.int64))
 
     def _add_predictions(self, connection: Connection) -> None:
-        version = connection.scalar(select(ModelVersionRow.id).where(ModelVersionRow.is_active))
-        if version != self._version or self._has_lost_predictions(connection):
-            self._version, self._last_prediction, self._prediction_count = version, 0, 0
+        is_active = select(ModelVersionRow.id).where(ModelVersionRow.is_active)
+        version = connection.scalar(is_active) or _NO_VERSION
+        if version != self._version:
+            self._version, self._last_prediction, self._ranked = version, 0, None
             self._measures[:] = np.nan
             self._has_candidates[:] = False
+            self._prediction[:] = 0
+            earlier = select(func.count()).where(ModelVersionRow.id < version)
+            self._step = connection.scalar(earlier) or 0
+        columns = (getattr(PredictionRow, name) for name in MEASURES)
         wanted = select(
-            PredictionRow.id,
-            PredictionRow.image_id,
-            PredictionRow.has_candidates,
-            PredictionRow.clinical_uncertainty,
-            PredictionRow.lesion_uncertainty,
-            PredictionRow.agatston,
+            PredictionRow.id, PredictionRow.image_id, PredictionRow.has_candidates, *columns
         ).where(
             PredictionRow.model_version_id == version,
             PredictionRow.id > self._last_prediction - _OVERLAP,
@@ -173,20 +225,12 @@ class PoolMirror:
         found = connection.execute(wanted.order_by(PredictionRow.id)).all()
         places, rows = self._known(found)
         if rows:
-            before, self._last_prediction = self._last_prediction, rows[-1][0]
-            self._prediction_count += sum(before < row[0] <= rows[-1][0] for row in found)
+            ids = [row[0] for row in rows]
+            self._unranked += int((self._prediction[places] != ids).sum())
+            self._last_prediction = ids[-1]
+            self._prediction[places] = ids
             self._has_candidates[places] = [row[2] for row in rows]
-            self._measures[places] = [row[3:] for row in rows]
-
-    def _has_lost_predictions(self, connection: Connection) -> bool:
-        """Tell whether some of the predictions up to the last one read are gone."""
-        if not self._last_prediction:
-            return False
-        read = select(func.count()).where(
-            PredictionRow.model_version_id == self._version,
-            PredictionRow.id <= self._last_prediction,
-        )
-        return connection.scalar(read) != self._prediction_count
+            self._measures[:, places] = np.array([row[3:] for row in rows]).T
 
     def _add_labels(self, connection: Connection) -> None:
         deleted = select(func.max(LabelRow.deleted_at)).where(LabelRow.tag == FINAL_TAG)
@@ -205,12 +249,15 @@ class PoolMirror:
             self._is_labeled[place] |= tag == FINAL_TAG and deleted_at is None
 
     def _add_leases(self, connection: Connection) -> None:
-        wanted = select(LeaseRow.id, LeaseRow.image_id, LeaseRow.served_at)
+        wanted = select(
+            LeaseRow.id, LeaseRow.image_id, LeaseRow.served_at, LeaseRow.model_version_id
+        )
         newer = wanted.where(LeaseRow.id > self._last_lease - _OVERLAP).order_by(LeaseRow.id)
         places, rows = self._known(connection.execute(newer).all())
         if rows:
             self._last_lease = rows[-1][0]
             self._served_at[places] = [row[2] for row in rows]
+            self._served_by[places] = [row[3] or _NO_VERSION for row in rows]
 
     def _known(self, found: Sequence[Any]) -> tuple[list[int], list[Any]]:
         """Return the rows of images that are not missing, and the places of these."""
@@ -233,7 +280,7 @@ _shared_lock = threading.Lock()
 
 
 def shared_pool(session: Session, leased: Collection[str], unwanted: Collection[str]) -> Pool:
-    """Return the candidates by the mirror of this process: committed rows, in milliseconds."""
+    """Return the pool by the mirror of this process: committed rows, in milliseconds."""
     engine = session.get_bind()
     if not isinstance(engine, Engine):
         return fresh_pool(session, leased, unwanted)
@@ -244,5 +291,5 @@ def shared_pool(session: Session, leased: Collection[str], unwanted: Collection[
 
 
 def fresh_pool(session: Session, leased: Collection[str], unwanted: Collection[str]) -> Pool:
-    """Return the candidates as the session sees them, everything loaded anew."""
+    """Return the pool as the session sees it, everything loaded anew."""
     return PoolMirror().pool(session.connection(), leased, unwanted)

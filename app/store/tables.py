@@ -235,6 +235,14 @@ class PredictionRow(Base):
     created_at: Mapped[float]
 
 
+class PoolChangeRow(Base):
+    """A change of the pool that no id or time tells of; written by triggers alone."""
+
+    __tablename__ = "pool_changes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
 class LeaseRow(Base):
     """A sample that lies with a client; an image has at most one open lease."""
 

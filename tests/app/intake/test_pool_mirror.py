@@ -39,16 +39,31 @@ def migrated(migrated_file: Path) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def nothing_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_mirror, "_OVERLAP", 0)
+    monkeypatch.setattr(pool_mirror, "_RECOUNT_S", 0)
 
 
 def facts(pool: Pool) -> dict[str, Any]:
     """Everything a strategy could see, by image; patients as the set that shares the number."""
     arrays = {field.name: getattr(pool.candidates, field.name) for field in fields(Candidates)}
-    patient = arrays.pop("patient")
-    ids = [pool.image_id(place) for place in range(len(pool.candidates))]
+    patient, step = arrays.pop("patient"), arrays.pop("step")
+    ids = pool.images.ids
     shared = {n: sorted(i for i, m in zip(ids, patient, strict=True) if m == n) for n in patient}
-    known = {name: np.nan_to_num(array, nan=-1.0).tolist() for name, array in arrays.items()}
-    return {"ids": ids, "patient": [shared[number] for number in patient], **known}
+    known = {
+        name: np.nan_to_num(np.asarray(array, np.float64), nan=-1.0).tolist()
+        for name, array in arrays.items()
+        if array is not None
+    }
+    return {
+        "ids": ids,
+        "open": [ids[place] for place in np.flatnonzero(pool.is_open)],
+        "batch": [ids[place] for place in pool.batch],
+        "labeled": [ids[place] for place in np.flatnonzero(pool.is_labeled)],
+        "served": pool.last_served.tolist(),
+        "predictions": pool.images.prediction.tolist(),
+        "patient": [shared[number] for number in patient],
+        "step": step,
+        **known,
+    }
 
 
 class MirrorMachine(RuleBasedStateMachine):
@@ -140,12 +155,20 @@ class MirrorMachine(RuleBasedStateMachine):
         with self.change() as session:
             session.execute(delete(PredictionRow).where(PredictionRow.image_id.in_(ids)))
 
+    @rule(ids=st.sets(image_ids), patient=st.sampled_from(["p", "q"]))
+    def regroup(self, ids: set[str], patient: str) -> None:
+        with self.change() as session:
+            chosen = update(ImageRow).where(ImageRow.id.in_(ids))
+            session.execute(chosen.values(patient_key=patient))
+
     @rule(image_id=image_ids)
     def serve(self, image_id: str) -> None:
         with self.change() as session:
             if session.get(ImageRow, image_id) is not None:
                 lease = {"strategy": "s", "client_id": "c", "served_at": self.time}
                 lease |= {"expires_at": self.time, "released_at": self.time, "outcome": "expired"}
+                active = select(ModelVersionRow.id).where(ModelVersionRow.is_active)
+                lease |= {"model_version_id": session.scalar(active)}
                 session.add(LeaseRow(image_id=image_id, **lease))
 
     @invariant()
@@ -172,7 +195,7 @@ def test_leased_and_unwanted_images_are_left_out(database: Database) -> None:
         mirror = PoolMirror()
 
         def offered(leased: str, unwanted: str) -> str:
-            return "".join(facts(mirror.pool(connection, set(leased), set(unwanted)))["ids"])
+            return "".join(facts(mirror.pool(connection, set(leased), set(unwanted)))["open"])
 
         assert offered("", "") == "abc"
         assert offered("b", "c") == "a"
@@ -198,7 +221,7 @@ def set_missing(database: Database, times: dict[str, float | None]) -> None:
 
 def offered(database: Database, mirror: PoolMirror) -> list[str]:
     with database.engine.connect() as connection:
-        found: list[str] = facts(mirror.pool(connection, (), ()))["ids"]
+        found: list[str] = facts(mirror.pool(connection, (), ()))["open"]
     return found
 
 
