@@ -114,7 +114,7 @@ class TestImport:
         array = read_label_map(labels.label_file(deployment.files, row)).array
         assert np.unique(array).tolist() == [1]
 
-    def test_counts_like_a_submitted_label(self, deployment: Deployment) -> None:
+    def test_a_final_one_ends_the_lease_of_its_image(self, deployment: Deployment) -> None:
         scan(deployment)
         with deployment.database.writing() as session:
             for image_id in ("case_1", "case_2"):
