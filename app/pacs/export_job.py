@@ -72,7 +72,7 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Parcel:
-    """What is stored of a label: a segmentation when it has voxels, a report when it has scores.
+    """What is stored of a label: a segmentation, and a report when it has scores.
 
     Attributes:
         segmentation: As it was stored by a viewer, else as we write it.
@@ -198,7 +198,7 @@ def _pack(context: WorkContext, order: _Order) -> _Parcel:
     if order.original_uid:
         segmentation = submitted_file(context.files, order.label).read_bytes()
         numbers = _segment_numbers(segmentation)
-    elif label.any():
+    elif label.any() or order.label.covers_calcium:
         segmentation = write_segmentation(series_files, label, order.derivation)
     if order.label.covers_calcium:
         report = write_report(

@@ -44,7 +44,9 @@ def write_segmentation(
     of the series, and nothing else about a person. Written twice it is the same file.
 
     Regions of a label that covers calcium and has none come with a segment without frames for
-    each artery: without it a reader could not tell no calcium from nothing said about it.
+    each artery: without it a reader could not tell no calcium from nothing said about it. A
+    label that covers calcium and has no voxels at all has the same segments, with an empty
+    frame on the slice in the middle: DICOM knows no segmentation without frames.
 
     Args:
         series_files: Files of the series, in any order.
@@ -56,8 +58,8 @@ def write_segmentation(
         The file.
 
     Raises:
-        LabelError: If no voxel is labeled, as a segmentation needs a segment; or if the label
-            has another shape than the series.
+        LabelError: If the label has no voxels and does not cover calcium, or has another shape
+            than the series.
         ImagingError: If the series cannot be read, or its headers contradict each other.
     """
     values = _values(label, covers_calcium=derivation.covers_calcium)
@@ -67,6 +69,9 @@ def write_segmentation(
         raise LabelError(f"expected a label of the shape {expected}, got {label.shape}")
     numbers = np.zeros(max(LABELS.values()) + 1, np.uint8)
     numbers[list(values.values())] = np.arange(1, len(values) + 1)
+    if not label.any():
+        middle = slice(len(sources) // 2, len(sources) // 2 + 1)
+        sources, label = sources[middle], label[middle]
     with quiet_pydicom(), tolerating_sources():
         try:
             made = _segmentation(sources, numbers[label], list(values), derivation)
@@ -78,9 +83,9 @@ def write_segmentation(
 def _values(label: NDArray[np.uint8], *, covers_calcium: bool) -> dict[str, int]:
     """Return the labels that get a segment by name, in canonical order."""
     present = set(np.flatnonzero(np.bincount(label.ravel())).tolist()) - {0}
-    if not present:
+    if not present and not covers_calcium:
         raise LabelError("expected a label with voxels, got an empty one")
-    if max(present) > max(LABELS.values()):
+    if max(present, default=0) > max(LABELS.values()):
         raise LabelError(
             f"expected label values from 0 to {max(LABELS.values())}, got {max(present)}"
         )
@@ -98,6 +103,7 @@ def _segmentation(
     made: pydicom.Dataset = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=numbers,
+        omit_empty_frames=bool(numbers.any()),
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
             _description(name, number, derivation) for number, name in enumerate(names, start=1)

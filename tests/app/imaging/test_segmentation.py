@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,13 @@ class TestWhatIsWritten:
         made = write_segmentation(paths, label, DERIVATION)
         assert read_segmentation(made).series_uids == ("04.0005.77",)
         np.testing.assert_array_equal(canonical(made, GRID), label)
+
+    def test_of_no_calcium_is_small_and_valid(self, files: list[Path], tmp_path: Path) -> None:
+        nothing = np.zeros(GRID.shape, np.uint8)
+        content = write_segmentation(files, nothing, replace(DERIVATION, covers_calcium=True))
+        assert parsed(content).NumberOfFrames == 4
+        assert highdicom.seg.segread(BytesIO(content)).number_of_segments == 4
+        assert problems(content, tmp_path) == []
 
     def test_an_empty_label_is_refused(self, files: list[Path]) -> None:
         with pytest.raises(LabelError, match="got an empty one"):

@@ -17,6 +17,7 @@ from app.calcium.score import calcium_scores
 from app.errors import ConflictError, NotFoundError
 from app.imaging.dicom.dicomweb import dicomweb_server
 from app.imaging.dicom.report import read_report
+from app.imaging.dicom.segmentation_reader import read_segmentation
 from app.imaging.labelmap import read_label_map
 from app.pacs import export_job, exports
 from app.pacs.segmentations import take_segmentation, unknown_segmentations
@@ -137,16 +138,18 @@ def test_a_deleted_label_stays_here(server: OrthancServer, site: ExportSite) -> 
     assert stored(server, site, "SEG") == []
 
 
-def test_no_calcium_is_a_report_of_zeros_without_a_segmentation(
+def test_no_calcium_is_a_report_of_zeros_and_a_segmentation_of_nothing(
     server: OrthancServer, site: ExportSite
 ) -> None:
     site.submit(np.zeros(SHAPE, np.uint8))
     site.export()
-    (row,) = site.exports()
-    assert (row.status, row.seg_uid) == ("done", "")
-    (report,) = stored(server, site, "SR")
+    (report,), (segmentation,) = stored(server, site, "SR"), stored(server, site, "SEG")
     assert read_report(report).total.agatston == 0
-    assert stored(server, site, "SEG") == []
+    (row,) = site.exports()
+    assert (row.status, row.seg_uid) == ("done", read_segmentation(segmentation).sop_uid)
+    names = [segment.name for segment in read_segmentation(segmentation).segments]
+    assert names == ["LM", "LAD", "LCX", "RCA"]
+    assert not canonical(segmentation, site.volume.grid).any()
 
 
 def test_regions_alone_have_no_scores_to_report(server: OrthancServer, site: ExportSite) -> None:

@@ -185,6 +185,18 @@ class TestAfterDeletion:
         assert len(all_labels(deployment)) == 1
 
 
+def test_no_calcium_of_another_deployment_is_a_label(
+    deployment: Deployment, series: list[Path]
+) -> None:
+    derivation = Derivation("elsewhere", 5.0, covers_calcium=True)
+    content = write_segmentation(series, np.zeros(SHAPE, np.uint8), derivation)
+    taken = take(deployment, content, origin="pacs")
+    assert taken.is_new
+    assert taken.label is not None
+    assert taken.label.covers_calcium
+    assert not take(deployment, content, origin="pacs", now=20.0).is_new
+
+
 def test_an_empty_segmentation_is_a_patient_without_calcium(
     deployment: Deployment, series: list[Path]
 ) -> None:
