@@ -73,6 +73,11 @@ def cached_files(settings: Settings, series_uid: str) -> tuple[Path, ...]:
     return _listed(folder) if mark_used(folder) else ()
 
 
+def cached_instances(settings: Settings, series_uid: str) -> set[str]:
+    """Return the SOPInstanceUIDs that the cache has of a series, without using it."""
+    return {path.stem for path in _listed(series_folder(settings, series_uid))}
+
+
 def fetch(
     settings: Settings,
     server: DicomwebServer,

@@ -33,6 +33,9 @@ _KEPT_JOBS: Final = 50
 _RETRY_S: Final = 600.0
 """Pause before a series is retrieved again that the server did not give."""
 
+_RELOOKS: Final = 10
+"""Known series of which a look compares the instances, because their number tells little."""
+
 _PREFIX: Final = f"{retrieval.SOURCE}/"
 """Start of the paths that series have on the quarantine list."""
 
@@ -153,7 +156,8 @@ def _steps(looking: _Sync) -> Generator[Progress, None, None]:
     found = looking.server.find_series(looking.context.settings.pacs_filter)
     with looking.context.database.writing() as session:
         status.note_answer(session, looking.context.settings, now=looking.context.clock())
-    new = [series for series in found if _is_news(looking, series)]
+    again = _to_look_at_again(looking, found)
+    new = [one for one in found if _is_news(looking, one, is_compared=one.series_uid in again)]
     for done, series in enumerate(new):
         _take(looking, series)
         yield Progress((done + 1) / (len(new) + 1))
@@ -164,12 +168,38 @@ def _steps(looking: _Sync) -> Generator[Progress, None, None]:
         yield Progress(1.0)
 
 
-def _is_news(looking: _Sync, series: RemoteSeries) -> bool:
+def _to_look_at_again(looking: _Sync, found: Iterable[RemoteSeries]) -> set[str]:
+    """Return the known series whose turn it is; after enough looks each had one."""
+    uids = sorted({series.series_uid for series in found} & set(looking.images))
+    if not uids:
+        return set()
+    turn = int(looking.context.clock() / looking.context.settings.pacs_sync_seconds)
+    start = turn * _RELOOKS % len(uids)
+    return set((uids + uids)[start : start + _RELOOKS])
+
+
+def _has_other_instances(looking: _Sync, series: RemoteSeries) -> bool:
+    """Tell whether a series holds other instances than its copy in the cache, if there is one."""
+    cached = retrieval.cached_instances(looking.context.settings, series.series_uid)
+    if not cached:
+        return False
+    try:
+        listed = looking.server.find_instances(series.study_uid, series.series_uid)
+    except PacsError as error:
+        logger.warning("a known series was not compared: %s", error)
+        return False
+    return set(listed) != cached
+
+
+def _is_news(looking: _Sync, series: RemoteSeries, *, is_compared: bool) -> bool:
     """Tell whether a series has to be looked at, and count it where not."""
     known, signature = looking.images.get(series.series_uid), signature_of(series)
     if known and known.is_removed:
         return False
-    if known and known.signature == signature and not known.is_missing:
+    is_same = known is not None and known.signature == signature and not known.is_missing
+    if is_same and is_compared and _has_other_instances(looking, series):
+        return True
+    if is_same:
         looking.report.unchanged += 1
         return False
     if _stays_in_quarantine(looking, series):

@@ -22,7 +22,7 @@ from app.imaging.volume_hash import content_hash
 from app.pacs import retrieval, status
 from app.pacs.prefetch import prefetch
 from app.pacs.status import PacsStatus
-from app.pacs.sync import request_sync_if_due, sync
+from app.pacs.sync import _Known, _Sync, _to_look_at_again, request_sync_if_due, sync
 from app.store.tables import ImageRow, LabelRow, SegmentationRow
 from tests.app.imaging.segmentations import DERIVATION
 from tests.app.pacs.conftest import PacsSite
@@ -194,6 +194,33 @@ class TestChangedSeries:
         assert site.present() == set()
         assert "after image" in site.quarantine()[f"dicomweb/{uid}"]
         assert site.image(uid).shape["z"] == 3
+
+    def test_is_noticed_although_it_has_as_many_instances(self, site: PacsSite) -> None:
+        uid = site.add_series(1)
+        site.run(sync)
+        before = site.image(uid).content_sha256
+        site.remote.delete_series(uid)
+        for number, path in enumerate(site.files(1)):
+            dataset = pydicom.dcmread(path)
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.{number}"
+            dataset.PixelData = dataset.PixelData[2:] + dataset.PixelData[:2]
+            dataset.save_as(path)
+        site.remote.upload(site.files(1))
+        assert site.run(sync)["registered"] == 1
+        assert site.image(uid).content_sha256 != before
+        assert site.run(sync)["unchanged"] == 1
+
+    def test_every_known_series_is_compared_in_its_turn(self, site: PacsSite) -> None:
+        uids = [f"1.2.{number}" for number in range(25)]
+        known = _Known("4 instances", is_missing=False, is_removed=False)
+        found = [RemoteSeries("1.2", uid, "CT", 4) for uid in uids]
+        turns = []
+        for look in range(3):
+            context = replace(site.context, clock=lambda now=7200.0 + 60.0 * look: now)
+            looking = _Sync(context, DicomwebServer("http://x"), dict.fromkeys(uids, known), {})
+            turns.append(_to_look_at_again(looking, found))
+        assert [len(turn) for turn in turns] == [10, 10, 10]
+        assert set.union(*turns) == set(uids)
 
     def test_pixels_changed_under_the_same_uids_are_refused(self, site: PacsSite) -> None:
         uid = site.add_series(1)
