@@ -19,7 +19,8 @@ class Scale:
         small: Voxels along (X, Y, Z) of the small volumes.
         images: Small volumes in the pool of a running server.
         samples: Stochastic samples of a prediction whose cost is measured.
-        slices: Slices of the volume it is measured on.
+        slices: Slices of the volumes it is measured on.
+        patients: Number of those volumes.
         is_quick: Whether small volumes and few calls are to do; the figures then show only
             that the measurements work.
     """
@@ -33,6 +34,7 @@ class Scale:
     images: int = 24
     samples: int = 20
     slices: int = 40
+    patients: int = 20
     is_quick: bool = False
 
 
@@ -47,6 +49,7 @@ def quick_scale(folder: Path, narrator: Narrator) -> Scale:
         small=(64, 64, 12),
         images=6,
         samples=3,
-        slices=2,
+        slices=20,
+        patients=2,
         is_quick=True,
     )

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--learning",
         action="store_true",
-        help="also train on 40 synthetic patients, which takes about ten minutes",
+        help="also train on 40 synthetic patients, twice, which takes about twenty minutes",
     )
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, only to see that it works"
@@ -57,7 +57,7 @@ def chosen_sections(only: list[str] | None, *, with_long: bool) -> list[str]:
     """Return the sections to measure, in their order."""
     if only:
         return [name for name in section_names() if name in only]
-    return [name for name in section_names() if with_long or name != LONG]
+    return [name for name in section_names() if with_long or name not in LONG]
 
 
 def _measure(names: list[str], scale: Scale, narrator: Narrator) -> list[Section]:

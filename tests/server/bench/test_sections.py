@@ -17,7 +17,7 @@ from models.network import MultiTaskNetwork, small_network
 from server.bench.next_sample import fill
 from server.bench.prediction_cost import reach_everything
 from server.bench.scale import quick_scale
-from server.bench.sections import measure, section_names
+from server.bench.sections import LONG, measure, section_names
 from server.demo.narration import Narrator
 
 
@@ -51,7 +51,7 @@ def test_random_weights_see_an_artery_region_everywhere() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in section_names() if name != "learning"])
+@pytest.mark.parametrize("name", [name for name in section_names() if name not in LONG])
 def test_every_section_yields_positive_figures(name: str, tmp_path: Path) -> None:
     section = measure(name, quick_scale(tmp_path, Narrator(StringIO())))
     assert section.name == name
