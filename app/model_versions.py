@@ -70,13 +70,10 @@ def activate(
     """
     row = get_version(session, version_id)
     before = active(session)
-    below = _last_activation(session)
-    if action == "rollback" and below is not None:
-        # The version gone back to lies on what it lay on when it answered before.
-        lower = session.get(ActivationRow, below.below_id)
-        below_id = lower.below_id if lower is not None else None
-    else:
-        below_id = below.id if below is not None else None
+    top = _last_activation(session)
+    # A version gone back to lies on what it lay on when it answered before.
+    lower = top if action == "promote" else _below(session, _below(session, top))
+    below_id = lower.id if lower is not None else None
     session.add(ActivationRow(model_version_id=row.id, below_id=below_id, at=now))
     session.execute(update(ModelVersionRow).values(is_active=False))
     session.flush()
@@ -132,7 +129,7 @@ def roll_back(
         NotFoundError: If the weights of the version before are gone.
     """
     current = _last_activation(session)
-    below = session.get(ActivationRow, current.below_id) if current is not None else None
+    below = _below(session, current)
     if current is None or below is None:
         raise NotReadyError("no model version answered before this one")
     row = get_version(session, below.model_version_id)
@@ -154,6 +151,12 @@ def ancestors(session: Session, row: ModelVersionRow) -> list[int]:
         found.append(row.parent_id)
         row = get_version(session, row.parent_id)
     return found
+
+
+def has_answered(session: Session, version_id: int) -> bool:
+    """Tell whether a version answers or ever did."""
+    wanted = select(ActivationRow.id).where(ActivationRow.model_version_id == version_id)
+    return session.scalars(wanted.limit(1)).first() is not None
 
 
 def request_scoring(
@@ -213,6 +216,12 @@ def train_stats(session: Session) -> Json:
 def _last_activation(session: Session) -> ActivationRow | None:
     newest = select(ActivationRow).order_by(ActivationRow.id.desc()).limit(1)
     return session.scalars(newest).first()
+
+
+def _below(session: Session, activation: ActivationRow | None) -> ActivationRow | None:
+    if activation is None or activation.below_id is None:
+        return None
+    return session.get(ActivationRow, activation.below_id)
 
 
 def _open_training(job_id: str) -> Select[str]:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app import images, inference, sessions
 from app.calcium.table import calcium_table
 from app.errors import InvalidInputError, JobFailedError
+from app.promotion.intervals import score_interval
 from app.store.tables import JobRow, Json, PredictionRow
 from server.dependencies import Services
 from server.flows.waiting import run_and_wait
@@ -24,7 +25,7 @@ class Result:
     Attributes:
         image_id: The image of the pool; empty for the image of a session.
         sha256: Name of the canonical label map in the file store.
-        calcium: Calcium table with the distribution of the samples.
+        calcium: Calcium table with the distribution of the samples and the calibrated interval.
         infer_s: Seconds the network took, perhaps long ago.
         total_s: Seconds this request took.
     """
@@ -52,14 +53,16 @@ def predict(services: Services, *, image_id: str, session_id: str, now: float) -
         found = _of_image(services, image_id, now)
     else:
         raise InvalidInputError("name an image or a session, or send an image as file")
+    table = {**found.table(), "interval": _interval(services, found)}
     of_pool = "" if session_id else image_id
-    return Result(of_pool, found.sha256, found.table(), found.seconds, time.monotonic() - started)
+    return Result(of_pool, found.sha256, table, found.seconds, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
 class _Found:
     """A prediction of the pool or of a session."""
 
+    model_version: int
     sha256: str
     scores: Json
     agatston_samples: list[list[float]]
@@ -76,13 +79,26 @@ class _Found:
         )
 
 
+def _interval(services: Services, found: _Found) -> Json:
+    with services.database.reading() as session:
+        return score_interval(
+            session,
+            services.settings,
+            found.model_version,
+            agatston=found.scores["total"]["agatston"],
+            agatston_samples=found.agatston_samples,
+        )
+
+
 def _of_session(services: Services, session_id: str, now: float) -> _Found:
     def start(session: Session) -> JobRow:
         sessions.touch(session, session_id, now=now)
         return inference.request_prediction(session, session_id=session_id, now=now)
 
-    result = run_and_wait(services, start, services.settings.infer_timeout_s).result
+    done = run_and_wait(services, start, services.settings.infer_timeout_s)
+    result = done.result
     return _Found(
+        done.request["model_version"],
         result["sha256"],
         result["scores"],
         result["agatston_samples"],
@@ -117,6 +133,7 @@ def _prediction(session: Session, prediction_id: int) -> PredictionRow:
 
 def _row(row: PredictionRow) -> _Found:
     return _Found(
+        row.model_version_id,
         row.sha256,
         row.scores,
         row.agatston_samples,

@@ -50,6 +50,9 @@ HUMAN_TAG: Final = "final"
 PREDICTION_TAG: Final = "original"
 """Tag of predictions kept as labels; 3D Slicer shows them with the next sample."""
 
+TRAINING_STARTS: Final = ("shrink_perturb", "fresh", "warm")
+"""Where the weights of a training may begin: near the last version, anew, or at it."""
+
 SCORING_METHODS: Final[Mapping[str, str]] = {
     "dice": "Dice of the predictions of the active model against the submitted labels",
     "uncertainty": "Uncertainty of the predictions of the active model",
@@ -58,7 +61,8 @@ SCORING_METHODS: Final[Mapping[str, str]] = {
 
 def train_options(settings: Settings) -> Options:
     """Return the options of a training with their defaults; 0 epochs: as the profile says."""
-    return {"max_epochs": settings.max_epochs}
+    others = [start for start in TRAINING_STARTS if start != settings.train_start]
+    return {"max_epochs": settings.max_epochs, "start": [settings.train_start, *others]}
 
 
 def _known_model(model: str) -> str:

@@ -1,6 +1,8 @@
-from sqlalchemy import select
+import pytest
+from sqlalchemy import delete, select
 
 from app import audit, jobs, model_versions
+from app.errors import ConflictError, NotFoundError, NotReadyError
 from app.store.tables import JobRow, ModelVersionRow
 from tests.app.conftest import Deployment
 from tests.app.pool import add_image, add_model_version, add_prediction
@@ -82,3 +84,84 @@ def test_train_stats_tell_of_a_finished_training(deployment: Deployment) -> None
             "start_ts": 2,
             "total_time": 3.0,
         }
+
+
+class TestStack:
+    def versions(self, deployment: Deployment, count: int) -> None:
+        folder = deployment.settings.data / "models"
+        folder.mkdir()
+        with deployment.database.writing() as session:
+            for number in range(1, count + 1):
+                (folder / f"job-{number}.safetensors").write_bytes(b"")
+                add_model_version(session, f"job-{number}")
+
+    def promote(self, deployment: Deployment, version_id: int) -> None:
+        with deployment.database.writing() as session:
+            model_versions.promote(
+                session, deployment.settings, version_id, actor="a", now=1.0, reason=""
+            )
+
+    def roll_back(self, deployment: Deployment) -> int:
+        with deployment.database.writing() as session:
+            return model_versions.roll_back(
+                session, deployment.settings, actor="a", now=1.0, reason=""
+            ).id
+
+    def test_rollbacks_go_down_in_the_order_of_promotion(self, deployment: Deployment) -> None:
+        self.versions(deployment, 3)
+        self.promote(deployment, 1)
+        # 1, 2, 3 and 1 again: below the second 1 lie 3, 2 and the first 1.
+        assert [self.roll_back(deployment) for _ in range(3)] == [3, 2, 1]
+        with pytest.raises(NotReadyError, match="no model version answered before"):
+            self.roll_back(deployment)
+
+    def test_a_promotion_after_a_rollback_lies_on_what_answered_then(
+        self, deployment: Deployment
+    ) -> None:
+        self.versions(deployment, 3)
+        assert self.roll_back(deployment) == 2
+        self.promote(deployment, 3)
+        assert [self.roll_back(deployment) for _ in range(2)] == [2, 1]
+
+    def test_the_active_version_cannot_be_promoted_again(self, deployment: Deployment) -> None:
+        self.versions(deployment, 1)
+        with pytest.raises(ConflictError, match="answers already"):
+            self.promote(deployment, 1)
+
+    def test_versions_without_weights_stay_where_they_are(self, deployment: Deployment) -> None:
+        self.versions(deployment, 2)
+        (deployment.settings.data / "models" / "job-1.safetensors").unlink()
+        with pytest.raises(NotFoundError, match="weights of model version 1 are gone"):
+            self.roll_back(deployment)
+
+
+def test_scoring_begins_with_the_top_of_the_last_ranking(deployment: Deployment) -> None:
+    with deployment.database.writing() as session:
+        for name in "abcde":
+            add_image(session, name)
+        add_label(session, "b")
+        first = add_model_version(session, "job-1")
+        for name, uncertainty in (("a", 0.1), ("b", 0.9), ("c", 0.5), ("d", 0.3)):
+            add_prediction(session, name, first.id, uncertainty=uncertainty)
+        second = add_model_version(session, "job-2")
+        queued = session.scalars(select(JobRow).where(JobRow.kind == "score")).all()
+    [request] = [job.request for job in queued if job.request["model_version"] == second.id]
+    # What no version has ranked comes behind what one did, labeled images last.
+    assert request["images"] == ["c", "d", "a", "e", "b"]
+
+
+def test_chunks_of_the_ranking_are_taken_in_its_order(deployment: Deployment) -> None:
+    count = 3 * model_versions.SCORE_CHUNK
+    with deployment.database.writing() as session:
+        for number in range(count):
+            add_image(session, f"image-{number:03}")
+        first = add_model_version(session, "job-1")
+        for number in range(count):
+            add_prediction(session, f"image-{number:03}", first.id, uncertainty=float(number))
+        session.execute(delete(JobRow))
+        second = add_model_version(session, "job-2")
+        assert second.is_active
+        waiting = [job.request["images"] for job in jobs.undispatched(session)]
+    assert [image for images in waiting for image in images] == [
+        f"image-{number:03}" for number in reversed(range(count))
+    ]

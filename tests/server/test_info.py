@@ -32,6 +32,7 @@ def test_has_the_keys_the_clients_read_and_no_config(pool: Site) -> None:
         "scoring",
         "train_stats",
         "datastore",
+        "coverage",
     }
 
 
@@ -90,7 +91,10 @@ def test_choices_are_lists_of_strings(site: Site) -> None:
 
 
 def test_trainer_offers_a_whole_number_of_epochs(site: Site) -> None:
-    assert info(site)["trainers"]["calcium"]["config"] == {"max_epochs": 0}
+    assert info(site)["trainers"]["calcium"]["config"] == {
+        "max_epochs": 0,
+        "start": ["shrink_perturb", "fresh", "warm"],
+    }
 
 
 @pytest.mark.parametrize("section", ["strategies", "scoring"])
@@ -129,3 +133,16 @@ def test_train_stats_hold_finite_numbers_only(site: Site) -> None:
 def test_finite_leaves_out_what_is_no_number() -> None:
     value = {"a": math.nan, "b": [1.0, -math.inf, None], "c": {"d": None, "e": 0}, "f": False}
     assert finite(value) == {"b": [1.0], "c": {"e": 0}, "f": False}
+
+
+def test_strategies_show_their_options_with_the_defaults(site: Site) -> None:
+    strategies = info(site)["strategies"]
+    assert strategies["uncertainty"]["config"] == {"random_share": 0.2}
+    assert strategies["power"]["config"] == {
+        "random_share": 0.2,
+        "beta_first": 1.0,
+        "beta_last": 100.0,
+        "beta_rounds": 10,
+    }
+    # 3D Slicer makes a table of every config it finds.
+    assert "config" not in strategies["random"]

@@ -249,7 +249,7 @@ class TestOptionsAsText:
         for image in ("case_1", "case_2"):
             pool.submit(image)
         task = ok(pool.client.post("/train/calcium", json={"max_epochs": "3", "client_id": "u"}))
-        assert task["request"]["options"] == {"max_epochs": 3}
+        assert task["request"]["options"] == {"max_epochs": 3, "start": "shrink_perturb"}
 
 
 class TestReviewer:

@@ -134,7 +134,7 @@ def test_options_of_a_training_may_be_texts(ready: Site) -> None:
     task = ready.client.post("/train/calcium", json=options).json()
     assert task["request"] == {
         "model": "calcium",
-        "options": {"max_epochs": 7},
+        "options": {"max_epochs": 7, "start": "shrink_perturb"},
         "client_id": "user-xyz",
     }
 
@@ -162,13 +162,19 @@ def test_a_training_without_labels_is_refused_at_once(pool: Site) -> None:
 
 def test_all_trainers_take_their_own_options(ready: Site) -> None:
     answer = ready.client.post("/train/", json={"calcium": {"max_epochs": 3}}).json()
-    assert answer["calcium"]["result"]["request"]["options"] == {"max_epochs": 3}
+    assert answer["calcium"]["result"]["request"]["options"] == {
+        "max_epochs": 3,
+        "start": "shrink_perturb",
+    }
     assert answer["calcium"]["detail"] is None
 
 
 def test_all_trainers_take_flat_options_of_scripts(ready: Site) -> None:
     answer = ready.client.post("/train/", json={"model": "calcium", "max_epochs": 3}).json()
-    assert answer["calcium"]["result"]["request"]["options"] == {"max_epochs": 3}
+    assert answer["calcium"]["result"]["request"]["options"] == {
+        "max_epochs": 3,
+        "start": "shrink_perturb",
+    }
 
 
 def test_all_trainers_running_already_is_no_error(ready: Site) -> None:

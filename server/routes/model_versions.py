@@ -1,0 +1,50 @@
+"""``/model_versions``: every trained network, how it was judged, and which one answers."""
+
+from fastapi import APIRouter
+
+from app import model_versions as versions
+from server.dependencies import DatabaseDep, Now, ReadSession, SettingsDep
+from server.flows import model_versions
+from server.wire.model_versions import ChangeIn, VersionOut
+
+router = APIRouter(prefix="/model_versions", tags=["admin"])
+
+
+@router.get("")
+def list_versions(session: ReadSession) -> list[VersionOut]:
+    """List the model versions, newest first, with figures, decision and where they came from."""
+    return model_versions.list_versions(session)
+
+
+@router.get("/{version_id}")
+def get_version(session: ReadSession, version_id: int) -> VersionOut:
+    """Return one model version."""
+    return model_versions.get_version(session, version_id)
+
+
+@router.post("/rollback")
+def roll_back(
+    database: DatabaseDep, settings: SettingsDep, now: Now, change: ChangeIn | None = None
+) -> VersionOut:
+    """Let the version answer that answered before the present one; 409 when there is none."""
+    who = change or ChangeIn()
+    with database.writing() as session:
+        row = versions.roll_back(session, settings, actor=who.client_id, now=now, reason=who.reason)
+        return model_versions.version_out(session, row)
+
+
+@router.post("/{version_id}/promote")
+def promote(
+    database: DatabaseDep,
+    settings: SettingsDep,
+    now: Now,
+    version_id: int,
+    change: ChangeIn | None = None,
+) -> VersionOut:
+    """Let a version answer, whatever the comparison found; 409 when it answers already."""
+    who = change or ChangeIn()
+    with database.writing() as session:
+        row = versions.promote(
+            session, settings, version_id, actor=who.client_id, now=now, reason=who.reason
+        )
+        return model_versions.version_out(session, row)
