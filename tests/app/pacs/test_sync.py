@@ -11,6 +11,7 @@ import pytest
 import requests
 from numpy.typing import NDArray
 from pydantic import HttpUrl
+from pydicom.uid import UID
 from sqlalchemy import select
 
 from app import images, jobs
@@ -202,7 +203,8 @@ class TestChangedSeries:
         site.remote.delete_series(uid)
         for number, path in enumerate(site.files(1)):
             dataset = pydicom.dcmread(path)
-            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.{number}"
+            dataset.SOPInstanceUID = UID(f"1.2.{number}")
+            dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.{number}")
             dataset.PixelData = dataset.PixelData[2:] + dataset.PixelData[:2]
             dataset.save_as(path)
         site.remote.upload(site.files(1))
@@ -215,9 +217,11 @@ class TestChangedSeries:
         known = _Known("4 instances", is_missing=False, is_removed=False)
         found = [RemoteSeries("1.2", uid, "CT", 4) for uid in uids]
         turns = []
-        for look in range(3):
-            context = replace(site.context, clock=lambda now=7200.0 + 60.0 * look: now)
-            looking = _Sync(context, DicomwebServer("http://x"), dict.fromkeys(uids, known), {})
+        now = 7200.0
+        context = replace(site.context, clock=lambda: now)
+        looking = _Sync(context, DicomwebServer("http://x"), dict.fromkeys(uids, known), {})
+        for _ in range(3):
+            now += 60.0
             turns.append(_to_look_at_again(looking, found))
         assert [len(turn) for turn in turns] == [10, 10, 10]
         assert set.union(*turns) == set(uids)
