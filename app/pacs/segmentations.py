@@ -37,7 +37,10 @@ Origin = Literal["pacs", "stow", "put"]
 """
 
 ANNOTATOR: Final = "dicom-seg"
-"""Who made such a label, as far as it may be said: the file may hold a person's name."""
+"""Who made a label whose segmentation names nobody, or was found in the DICOMweb server.
+
+Who is named there did not give that name to us.
+"""
 
 _NOT_IN_POOL: Final = "the series it refers to is not in the pool"
 
@@ -156,7 +159,7 @@ def take_segmentation(
             checked,
             image_id=image.id,
             tag=FINAL_TAG,
-            annotator=ANNOTATOR,
+            annotator=(origin != "pacs" and segmentation.creator) or ANNOTATOR,
             now=now,
         )
         label_scores.keep(label, scores)

@@ -206,6 +206,16 @@
     throw new Error('this build of OHIF puts slices in the wrong place');
   }
 
+  // The viewer knows no user: who saves is named in its address, ?client_id=NAME, once a browser.
+  function annotator() {
+    const given = new URLSearchParams(location.search).get('client_id');
+    if (given) {
+      localStorage.setItem('caclabel.client_id', given);
+    }
+    return localStorage.getItem('caclabel.client_id');
+  }
+  annotator();
+
   function reasonOf(error) {
     const request = error && error.request;
     const warning = request && request.getResponseHeader && request.getResponseHeader('Warning');
@@ -233,6 +243,9 @@
       try {
         const dataset = generate(context, segmentation);
         addEmptySegments(dataset, segmentation);
+        if (annotator()) {
+          dataset.ContentCreatorName = annotator();
+        }
         await extensionManager.getActiveDataSource()[0].store.dicom(dataset);
         tell('success', 'The label is saved on the server.');
       } catch (error) {

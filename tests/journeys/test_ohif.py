@@ -1,6 +1,7 @@
 """An annotator's round in OHIF, in a real browser against a real server."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ pytestmark = [
 ]
 
 _COUNT = 2
+
+_ANNOTATOR = "dr-a"
 
 _EXPECTED = ("check_if_running", "404 (Not Found)", "infer/lesion_click", "422 (Unprocessable")
 """The panel asks whether a training runs, and 404 is how this protocol says no; one test
@@ -47,7 +50,7 @@ def viewer(server: RunningServer, image_ids: dict[str, str]) -> Iterator[Viewer]
     """Open the viewer with the first patient's series, segmented by the model."""
     assert len(image_ids) == _COUNT
     with viewing(server.url) as viewer:
-        viewer.open_list("patient-0")
+        viewer.open_list("patient-0", annotator=_ANNOTATOR)
         viewer.open_study(study_of(server, "patient-0"))
         viewer.connect()
         viewer.segment()
@@ -99,6 +102,14 @@ def test_a_saved_label_is_what_was_shown(
     path = tmp_path / "label.nrrd"
     path.write_bytes(answer.content)
     np.testing.assert_array_equal(read_label_map(path).array, planted_labels(0))
+
+
+def test_a_label_names_who_opened_the_viewer(server: RunningServer) -> None:
+    connection = sqlite3.connect(server.data / "caclabel.sqlite")
+    try:
+        assert set(connection.execute("SELECT annotator FROM labels")) == {(_ANNOTATOR,)}
+    finally:
+        connection.close()
 
 
 def test_segments_without_voxels_are_saved_too(

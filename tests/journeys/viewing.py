@@ -57,7 +57,8 @@ _HAS_SEGMENT = f"""number =>
 
 _SHOW_SLICE = f"""async slice => {{
     const viewport = {_VIEWPORT};
-    viewport.scroll(slice - viewport.getSliceIndex());
+    // The axial viewport counts its slices from the head.
+    viewport.scroll({_LABELMAP}.dimensions[2] - 1 - slice - viewport.getSliceIndex());
     for (const id of services.cornerstoneViewportService.viewportsById.keys()) {{
         const shown = services.cornerstoneViewportService.getCornerstoneViewport(id);
         shown.setProperties({{ voiRange: {{ lower: -200, upper: 500 }} }});
@@ -102,9 +103,9 @@ class Viewer:
     errors: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
-    def open_list(self, patient: str) -> None:
+    def open_list(self, patient: str, *, annotator: str = "") -> None:
         """Open the list of studies and put its notice aside; ready when the patient is listed."""
-        self.page.goto(f"{self.url}/ohif")
+        self.page.goto(f"{self.url}/ohif" + (f"?client_id={annotator}" if annotator else ""))
         self.page.get_by_text("Confirm and Hide").click()
         self.page.get_by_text(patient).first.wait_for()
 
@@ -156,8 +157,7 @@ class Viewer:
 
     def show_slice(self, z: int) -> None:
         """Scroll the first viewport to a slice of the labelmap, in a window for calcium."""
-        # The axial viewport counts its slices from the head.
-        self.page.evaluate(_SHOW_SLICE, len(self.labelmap()) - 1 - z)
+        self.page.evaluate(_SHOW_SLICE, z)
 
     def choose_point_prompts(self, model: str, label: str) -> None:
         """Open the point prompts with a model, and choose the segment that clicks are for."""

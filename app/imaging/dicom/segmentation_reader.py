@@ -87,6 +87,7 @@ class Segmentation:
         made_at: When it was made by the clock of its maker, ``YYYYMMDDHHMMSS``, or empty.
         made_s: The same in seconds since the epoch, or None. Where it names no time zone it
             is taken for a clock in the zone of this machine.
+        creator: Who made it, as it says itself, or empty.
         segments: Its segments, by number.
     """
 
@@ -95,6 +96,7 @@ class Segmentation:
     frame_uid: str
     made_at: str
     made_s: float | None
+    creator: str
     segments: tuple[SegmentInfo, ...]
     _dataset: pydicom.Dataset
     _frames: tuple[_Frame, ...]
@@ -160,6 +162,7 @@ def _read(dataset: pydicom.Dataset) -> Segmentation:
         frame_uid=str(dataset.get("FrameOfReferenceUID") or ""),
         made_at=made_at,
         made_s=_made_s(made_at, _utc_offset(dataset, made_at)),
+        creator=str(dataset.get("ContentCreatorName") or "").strip(),
         # Number 0 names the background of a label map.
         segments=tuple(segment for segment in segments if segment.number),
         _dataset=dataset,

@@ -13,6 +13,7 @@ from app import labels
 from app.imaging.dicom.derivation import ANATOMICAL_STRUCTURE, ARTERY_CODES, Derivation
 from app.imaging.dicom.segmentation import write_segmentation
 from app.pacs.segmentations import (
+    Origin,
     TakenSegmentation,
 )
 from tests.app.conftest import Deployment
@@ -38,6 +39,19 @@ def test_becomes_a_final_label_with_its_bytes(deployment: Deployment, series: li
     assert (said["sop_instance_uid"], said["origin"]) == (taken.sop_uid, "stow")
     (note,) = notes(deployment)
     assert (note.sop_uid, note.origin, note.label_id) == (taken.sop_uid, "stow", label.id)
+
+
+@pytest.mark.parametrize(("origin", "annotator"), [("stow", "dr-a"), ("pacs", "dicom-seg")])
+def test_who_saves_in_a_viewer_is_its_annotator(
+    deployment: Deployment, series: list[Path], origin: Origin, annotator: str
+) -> None:
+    content = edited(
+        foreign_segmentation(series, mask(), ["RCA calcium"]),
+        lambda dataset: setattr(dataset, "ContentCreatorName", "dr-a"),
+    )
+    taken = take(deployment, content, origin=origin)
+    assert taken.label is not None
+    assert taken.label.annotator == annotator
 
 
 def test_is_scored_like_any_label(deployment: Deployment, series: list[Path]) -> None:
