@@ -11,6 +11,7 @@ CacLabelError
 ├── NotReadyError            something must happen first           (HTTP 409)
 ├── PacsError                the DICOMweb server did not help      (HTTP 502)
 │   ├── PacsDownError        it cannot be reached, or fails; retry (HTTP 503)
+│   │   └── CacheError       what it sent cannot be written (HTTP 503)
 │   └── PacsRefusedError     it refused; the same again is useless
 └── JobFailedError           background work ended badly           (HTTP 500)
 
@@ -61,6 +62,10 @@ class PacsError(CacLabelError):
 
 class PacsDownError(PacsError):
     """It cannot be reached or failed; the same request may succeed later."""
+
+
+class CacheError(PacsDownError):
+    """What the DICOMweb server sent cannot be written to the cache: the disk may be full."""
 
 
 class PacsRefusedError(PacsError):

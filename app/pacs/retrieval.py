@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from app.errors import PacsDownError, PacsRefusedError
+from app.errors import CacheError, PacsDownError, PacsRefusedError
 from app.imaging.dicom.dicomweb import DicomwebServer, dicomweb_server
 from app.imaging.dicom.dicomweb_answers import check_uid
 from app.settings import Settings
@@ -61,6 +61,8 @@ def local_files(settings: Settings, row: ImageRow) -> tuple[Path, ...]:
             if not files:
                 remove(folder)
                 raise PacsRefusedError(f"the DICOMweb server has no instances of image {row.id}")
+    except CacheError:
+        raise
     except PacsDownError as error:
         raise PacsDownError(f"{error}, and image {row.id} is not in the cache") from None
     keep_room(settings)
@@ -140,6 +142,8 @@ def _retrieve(server: DicomwebServer, study_uid: str, series_uid: str, target: P
         server.retrieve(study_uid, series_uid, temporary)
         remove(target)
         temporary.rename(target)
+    except OSError as error:
+        raise CacheError(f"a series cannot be written to the cache: {error.strerror}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, update
 
 from app import jobs, model_versions
 from app.background.work import Progress, Units, WorkContext
-from app.errors import ImagingError, PacsDownError, PacsError
+from app.errors import CacheError, ImagingError, PacsDownError, PacsError
 from app.imaging.dicom.dicomweb import DicomwebServer, RemoteSeries, dicomweb_server
 from app.imaging.scan import find_images, read_finding
 from app.imaging.volume import Volume
@@ -232,6 +232,9 @@ def _take(looking: _Sync, series: RemoteSeries) -> None:
     except ImagingError as error:
         retrieval.discard(context.settings, series.series_uid)
         _quarantine(looking, series, signature_of(series), str(error))
+    except CacheError:
+        # Nothing is wrong with the series, and no other one can be written either.
+        raise
     except PacsError as error:
         if isinstance(error, PacsDownError):
             looking.server.check()

@@ -1,5 +1,7 @@
 """The pool follows what a real Orthanc holds."""
 
+import errno
+import os
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +18,7 @@ from sqlalchemy import select
 
 from app import images, jobs
 from app.calcium.labels import LABELS
-from app.errors import ImagingError, PacsDownError
+from app.errors import CacheError, ImagingError, PacsDownError
 from app.imaging.dicom.dicomweb import DicomwebServer, RemoteSeries
 from app.imaging.dicom.segmentation import write_segmentation
 from app.imaging.volume_hash import content_hash
@@ -41,6 +43,10 @@ def pacs_status(site: PacsSite) -> PacsStatus:
         found = status.pacs_status(session, site.context.settings)
     assert found is not None
     return found
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def label(site: PacsSite, image_id: str) -> None:
@@ -342,6 +348,20 @@ class TestWhatTheServerFailsToGive:
         with pytest.raises(PacsDownError):
             site.run(prefetch, images=uids)
         assert site.image(uids[1]).file_sha256
+
+
+def test_a_cache_that_cannot_be_written_is_told_and_no_fault_of_the_series(
+    site: PacsSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = site.add_series(1)
+    monkeypatch.setattr(DicomwebServer, "retrieve", full_disk)
+    with pytest.raises(CacheError, match="No space left"):
+        site.run(sync)
+    assert pacs_status(site).problem.endswith("No space left on device")
+    assert site.quarantine() == {}
+    monkeypatch.undo()
+    site.run(sync)
+    assert site.present() == {uid}
 
 
 class TestScores:
