@@ -86,7 +86,8 @@ class Chain:
             self._arm.training,
             self._seed,
             self._places,
-            predicts_pool=not is_last,
+            # Where rounds may be left out, no model is asked what comes next.
+            predicts_pool=not is_last and self._arm.rounds is None,
             judges_strata=is_last,
         )
 

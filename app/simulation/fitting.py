@@ -5,11 +5,14 @@ The same trainer, predictor and measures as the server's; only the database is m
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from app.evaluation import EvaluationCase
 from app.predictions import predict
+from app.recipes import calcium
 from app.settings import Settings
 from app.simulation.cases import POOL, TEST, Oracle
 from app.simulation.judging import judge_patient, stack
@@ -53,15 +56,19 @@ def run_unit(unit: Unit, task: Task, oracle: Oracle, settings: Settings) -> Outc
 
 
 def _fit(unit: Unit, task: Task, cases: Sequence[EvaluationCase], settings: Settings) -> Predictor:
-    """Train a network; there is no validation, so that all labels are spent alike."""
-    config = trainer_config(task, settings)
+    """Train the stages of an arm; there is no validation, so that all labels are spent alike."""
+    recipe = trainer_config(task, settings)
+    training = [case.training for case in cases]
+    weights: Mapping[str, Tensor] | None = None
     with tempfile.TemporaryDirectory(prefix="caclabel-simulation-") as name:
-        folder = Path(name)
-        trainer = Trainer(
-            network_config(task), config, [case.training for case in cases], [], folder
-        )
-        while not trainer.is_finished:
-            trainer.run_epoch(lambda _: None, lambda: False)
-        path = folder / "weights.safetensors"
-        trainer.write_checkpoint(path, {})
+        path = Path(name) / "weights.safetensors"
+        for number, stage in enumerate(
+            calcium.training_stages(unit.training, network_config(task), recipe)
+        ):
+            folder = Path(name) / str(number)
+            trainer = Trainer(stage.network, stage.trainer, training, [], folder, weights)
+            while not trainer.is_finished:
+                trainer.run_epoch(lambda _: None, lambda: False)
+            weights = trainer.weights
+            trainer.write_checkpoint(path, {})
         return Predictor(path, settings.device)

@@ -1,15 +1,15 @@
 """What one training brought: how it is judged and what it says about the pool, in one file.
 
 A training is named by everything it depends on: training arm, seed and the images whose
-labels it got. Arms that agree on these share the file. A file is written at once, so a run
-that was killed finds whole files or none.
+labels it got, and by what was asked of the model. Arms that agree on these share the file.
+A file is written at once, so a run that was killed finds whole files or none.
 """
 
 import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +34,15 @@ class Unit:
     training: str
     seed: int
     places: tuple[int, ...]
-    predicts_pool: bool = field(compare=False, default=True)
-    judges_strata: bool = field(compare=False, default=False)
+    predicts_pool: bool = True
+    judges_strata: bool = False
 
     @property
     def name(self) -> str:
         """Name of the unit's file, without its ending."""
         digest = hashlib.sha256(json.dumps(self.places).encode()).hexdigest()[:12]
-        return f"{self.training}-{self.seed}-{len(self.places):04d}-{digest}"
+        parts = "p" * self.predicts_pool + "s" * self.judges_strata
+        return f"{self.training}-{self.seed}-{len(self.places):04d}-{digest}{parts and '-'}{parts}"
 
     def path(self, folder: Path) -> Path:
         """Return where the outcome is kept."""

@@ -6,7 +6,10 @@ from typing import Final
 
 from app.simulation.plan import RANDOM, Arm, Patients, Task
 
-TRAINING_ARMS: Final = ("joint_fixed", "single_task", "sequential")
+SINGLE_TASK: Final = "single_task"
+"""Training arm that learns calcium alone, without artery regions."""
+
+TRAINING_ARMS: Final = ("joint_fixed", SINGLE_TASK, "sequential")
 """Training arms that are compared with the usual one, all on random labels."""
 
 TASKS: Final[Mapping[str, Task]] = MappingProxyType(
@@ -15,7 +18,7 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
             budgets=(4, 8, 12, 18, 26),
             network="tiny",
             epochs=5,
-            steps=25,
+            steps=20,
             batch=16,
             plants=False,
             patients=Patients(pool=80, test=60, stratum=20, size=(12, 64, 64)),
@@ -40,10 +43,16 @@ USER_TASK: Final = Task(budgets=(10, 20, 40, 80), network="small")
 
 
 def training_arms(budgets: tuple[int, ...]) -> tuple[Arm, ...]:
-    """Return the arms that differ from random labels with joint training in training alone.
+    """Return the arms that differ from random labels with joint training in training alone."""
+    return tuple(Arm(name, RANDOM, name, _few(budgets)) for name in TRAINING_ARMS)
 
-    They are measured in the first, a middle and the last round.
-    """
+
+def training_baseline(budgets: tuple[int, ...]) -> Arm:
+    """Return the arm they are compared with, where no strategy is measured as well."""
+    return Arm(RANDOM, RANDOM, rounds=_few(budgets))
+
+
+def _few(budgets: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the first, a middle and the last round."""
     last = len(budgets) - 1
-    rounds = tuple(sorted({0, last // 2, last}))
-    return tuple(Arm(name, RANDOM, name, rounds) for name in TRAINING_ARMS)
+    return tuple(sorted({0, last // 2, last}))

@@ -15,6 +15,7 @@ from app.simulation.analysis import GOALS, PRIMARY, Analysis, ArmResult, spread
 from app.simulation.cases import TEST
 from app.simulation.chains import Round
 from app.simulation.judging import FIGURES
+from app.simulation.profiles import SINGLE_TASK
 from app.simulation.synthetic import STRATA
 from app.store.files import write_durably
 
@@ -184,7 +185,11 @@ def _training_table(analysis: Analysis) -> Table | None:
             _last(analysis.references[arm.training], PRIMARY)
             if arm.training in analysis.references
             else "",
-            *(_last(arm, name) for name in shown),
+            *(
+                # Without a region task the arteries mean nothing.
+                "-" if (arm.training, name) == (SINGLE_TASK, "region_dice") else _last(arm, name)
+                for name in shown
+            ),
         )
         for arm in arms
     ]
@@ -192,7 +197,10 @@ def _training_table(analysis: Analysis) -> Table | None:
         "Trainings",
         (*header, *by_round, f"F1 at all {analysis.pool}", *last),
         tuple(rows),
-        "The same random labels for all trainings. Mean and standard deviation over seeds.",
+        "The same random labels for all trainings: joint_uncertainty learns artery regions and"
+        " calcium together and the weights of both from uncertainty, joint_fixed weighs both one,"
+        " single_task learns calcium alone, sequential learns regions first and then calcium on"
+        " what was found for them. Mean and standard deviation over seeds.",
     )
 
 

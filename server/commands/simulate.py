@@ -16,7 +16,7 @@ from app.simulation import report
 from app.simulation.analysis import analyse
 from app.simulation.chains import read_rounds
 from app.simulation.plan import Arm, Plan, Task, compared_strategies, strategy_arms
-from app.simulation.profiles import TASKS, USER_TASK, training_arms
+from app.simulation.profiles import TASKS, USER_TASK, training_arms, training_baseline
 from app.simulation.running import PLAN, Progress, load_oracle, run_plan
 from app.simulation.tables import tables, write_csv
 from app.store.files import write_durably
@@ -173,7 +173,7 @@ def _plan(arguments: argparse.Namespace, task: Task) -> Plan:
         chosen = tuple(dict.fromkeys(("random", *arguments.strategies.split(","))))
     arms: tuple[Arm, ...] = strategy_arms(chosen)
     if arguments.compare == "trainings":
-        arms = strategy_arms(("random",))
+        arms = (training_baseline(task.budgets),)
     if arguments.compare != "strategies":
         arms += training_arms(task.budgets)
     return Plan(task, arms, tuple(range(1, arguments.seeds + 1)))
