@@ -162,8 +162,12 @@ def _served(session: Session) -> Iterable[tuple[str, str, str, float]]:
 
 
 def _current_labels(session: Session) -> Iterable[tuple[str, str, Json]]:
-    wanted = select(LabelRow.image_id, LabelRow.tag, LabelRow.info)
-    return session.execute(wanted.where(LabelRow.id.in_(_newest())))
+    wanted = select(
+        LabelRow.image_id, LabelRow.tag, LabelRow.info, LabelRow.annotation_seconds
+    ).where(LabelRow.id.in_(_newest()))
+    for image_id, tag, info, seconds in session.execute(wanted):
+        timed = {} if seconds is None else {"annotation_seconds": round(seconds, 1)}
+        yield image_id, tag, {**info, **timed}
 
 
 def _newest() -> Select[int | None]:

@@ -7,7 +7,7 @@ its row, and a row is never changed but for its review state: what was acknowled
 from collections.abc import Mapping
 from pathlib import Path
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import audit
@@ -20,9 +20,10 @@ from app.intake.image_rows import grid_of
 from app.intake.label_check import CANONICAL_EXTENSION, CheckedLabel, check_label
 from app.intake.pool import FINAL_TAG, get_image
 from app.pacs.exports import request_export
+from app.sampling import leases
 from app.settings import Settings
 from app.store.files import FileStore
-from app.store.tables import Json, LabelRow, LeaseRow
+from app.store.tables import Json, LabelRow
 from app.training.validation_patients import assign_side
 
 
@@ -105,7 +106,8 @@ def keep_submission(
         request_export(session, settings, image, row, now=now)
         # Before the lease ends: how the image was chosen decides.
         assign_side(session, image, percent=settings.validation_percent, now=now)
-        _end_lease(session, image.id, now)
+        worked = leases.end_by_label(session, image.id, annotator, settings, now=now)
+        row.annotation_seconds = worked
     return row
 
 
@@ -239,10 +241,3 @@ def update_label_info(
     audit.record(session, actor, "update label info", image_id, change, now=now)
     row.info = merged
     return row
-
-
-def _end_lease(session: Session, image_id: str, now: float) -> None:
-    open_lease = update(LeaseRow).where(
-        LeaseRow.image_id == image_id, LeaseRow.released_at.is_(None)
-    )
-    session.execute(open_lease.values(released_at=now, outcome="submitted"))

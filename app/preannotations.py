@@ -57,7 +57,7 @@ def label_file(session: Session, files: FileStore, image_id: str, tag: str) -> P
 def label_info(session: Session, image_id: str, tag: str) -> Json:
     """Return what is kept with a label, or is known of the prediction that stands for it.
 
-    The calcium table is in it where there is one.
+    The calcium table is in it where there is one, and the time that annotating took.
 
     Raises:
         NotFoundError: If there is neither, or no such image.
@@ -67,7 +67,10 @@ def label_info(session: Session, image_id: str, tag: str) -> Json:
         known = {"ts": int(prediction.created_at), "calcium": prediction.scores}
         return _info(image_id) | known
     row = labels.current_label(session, image_id, tag)
-    return row.info if row.scores is None else {**row.info, "calcium": row.scores}
+    scores = {} if row.scores is None else {"calcium": row.scores}
+    seconds = row.annotation_seconds
+    timed = {} if seconds is None else {"annotation_seconds": round(seconds, 1)}
+    return {**row.info, **scores, **timed}
 
 
 def keep(session: Session, files: FileStore, image_id: str, tag: str, *, now: float) -> None:

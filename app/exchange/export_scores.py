@@ -27,7 +27,7 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _VALUES: Final = ("agatston", "volume_mm3", "mass_mg", "lesions")
 """Columns of each artery and of the total."""
 
-_LABEL_COLUMNS: Final = ("tag", "version", "annotator", "submitted")
+_LABEL_COLUMNS: Final = ("tag", "version", "annotator", "submitted", "annotation_seconds")
 
 _Cell = str | float | int
 _Row = dict[str, _Cell]
@@ -51,6 +51,8 @@ class ScoresExporter:
             "annotator": label.annotator,
             "submitted": timestamp(label.created_at),
         }
+        if label.annotation_seconds is not None:
+            about["annotation_seconds"] = round(label.annotation_seconds, 1)
         row = {**self._image_cells(image), **about}
         self._rows.append(row)
         if not label.covers_calcium:

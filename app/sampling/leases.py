@@ -45,7 +45,7 @@ def note_activity(
     lease = session.scalars(_open_lease(image_id)).first()
     if lease is None or client_id not in (None, lease.client_id):
         return False
-    lease.active_seconds = _worked(lease, settings, now)
+    lease.active_seconds = worked_seconds(lease, settings, now)
     lease.seen_at = now
     kept = now + settings.lease_minutes * SECONDS_PER_MINUTE
     lease.expires_at = max(lease.expires_at, kept) if client_id else lease.expires_at
@@ -68,13 +68,11 @@ def end_by_label(
     if lease is None or (lease.released_at is not None and lease.outcome != "expired"):
         return None
     is_annotators = lease.client_id == annotator
-    if lease.released_at is None:
+    if is_annotators or lease.released_at is None:
+        lease.active_seconds = worked_seconds(lease, settings, now) if is_annotators else 0.0
         lease.released_at, lease.outcome = now, "submitted"
-    elif is_annotators:
-        lease.outcome = "submitted"
-    lease.active_seconds = _worked(lease, settings, now) if is_annotators else 0.0
-    session.flush()
-    return lease.active_seconds or None
+        session.flush()
+    return (lease.active_seconds or None) if is_annotators else None
 
 
 def release_expired(session: Session, *, now: float) -> None:
@@ -88,7 +86,8 @@ def leases_so_far(session: Session) -> int:
     return session.scalar(select(func.max(LeaseRow.id))) or 0
 
 
-def _worked(lease: LeaseRow, settings: Settings, now: float) -> float:
+def worked_seconds(lease: LeaseRow, settings: Settings, now: float) -> float:
+    """Return how long was worked under a lease, if its client works on it now."""
     pause = now - _seen_at(lease)
     longest = settings.idle_minutes * SECONDS_PER_MINUTE
     return lease.active_seconds + (pause if 0 <= pause <= longest else 0.0)

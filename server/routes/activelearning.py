@@ -3,11 +3,14 @@
 from fastapi import APIRouter, Request
 
 from app import samples
-from server.dependencies import DatabaseDep, Now, SettingsDep
+from server.dependencies import DatabaseDep, Now, ServicesDep, SettingsDep
+from server.flows.heartbeats import note_work
 from server.wire.catalog import StrategyName
+from server.wire.ids import ImageId
 from server.wire.offers import offer
 from server.wire.options import JsonObject, client_of
-from server.wire.schemas import SampleOut
+from server.wire.schemas import HeartbeatOut, SampleOut
+from server.wire.strategies import read_request
 
 router = APIRouter(prefix="/activelearning", tags=["activelearning"])
 
@@ -26,10 +29,16 @@ def next_sample(
     options: JsonObject | None = None,
 ) -> SampleOut | dict[str, str]:
     """Choose the image to label next and reserve it; an empty object when none is left."""
-    given = options or {}
-    client = client_of(given)
+    given = read_request(strategy, options or {})
+    client = client_of(options or {})
     with database.writing() as session:
         sample = samples.assign_next(
             session, strategy=strategy, client_id=client, options=given, settings=settings, now=now
         )
     return offer(sample, str(request.base_url)) if sample else {}
+
+
+@router.post("/lease/heartbeat")
+def heartbeat(services: ServicesDep, now: Now, image: ImageId, client_id: str) -> HeartbeatOut:
+    """Say that a client still works on its sample, which is kept for it longer then."""
+    return HeartbeatOut(image=image, is_held=note_work(services, image, client_id, now))

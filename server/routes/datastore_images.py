@@ -9,6 +9,7 @@ from app import datastore, images
 from app.store.tables import Json
 from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
 from server.flows import downloads, submissions
+from server.flows.heartbeats import NotedRequest
 from server.wire.ids import ImageId
 from server.wire.options import DEFAULT_CLIENT, client_of, read_object
 from server.wire.schemas import ImageOut
@@ -40,7 +41,7 @@ def remove_image(database: DatabaseDep, now: Now, id: ImageId) -> Json:
     return {}
 
 
-@router.get("/image", response_class=FileResponse)
+@router.get("/image", response_class=FileResponse, dependencies=[NotedRequest])
 def download_image(services: ServicesDep, now: Now, image: ImageId) -> FileResponse:
     """Download the image as one file."""
     return downloads.image_answer(services, image, now=now)
@@ -52,7 +53,7 @@ def check_image(services: ServicesDep, image: ImageId, check_sum: str = "") -> N
     downloads.check_image(services, image, check_sum)
 
 
-@router.get("/image/info")
+@router.get("/image/info", dependencies=[NotedRequest])
 def read_image_info(session: ReadSession, image: ImageId) -> Json:
     """Return what is kept with an image."""
     return datastore.image_info(images.get_image(session, image))

@@ -9,6 +9,7 @@ from app import labels, preannotations
 from app.store.tables import Json
 from server.dependencies import DatabaseDep, FilesDep, Now, ReadSession, ServicesDep
 from server.flows import downloads, submissions
+from server.flows.heartbeats import NotedRequest
 from server.wire.ids import ImageId
 from server.wire.options import DEFAULT_CLIENT, read_object
 from server.wire.scores import LabelOut, label_answer
@@ -31,7 +32,7 @@ def save_label(
     return label_answer(image, scores)
 
 
-@router.get("/label", response_class=FileResponse)
+@router.get("/label", response_class=FileResponse, dependencies=[NotedRequest])
 def download_label(session: ReadSession, files: FilesDep, label: ImageId, tag: str) -> FileResponse:
     """Download the newest version of a label, with canonical names and values."""
     return downloads.label_answer(session, files, label, tag)
@@ -51,7 +52,7 @@ def remove_label(database: DatabaseDep, now: Now, id: ImageId, tag: str) -> Json
     return {}
 
 
-@router.get("/label/info")
+@router.get("/label/info", dependencies=[NotedRequest])
 def read_label_info(session: ReadSession, label: ImageId, tag: str) -> Json:
     """Return what is kept with a label."""
     return preannotations.label_info(session, label, tag)

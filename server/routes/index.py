@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse
 from app import images
 from app.intake import refusals
 from app.pacs import pool_view
+from app.sampling import progress
 from server.dependencies import ReadSession
 from server.endpoints import endpoints_by_tag
 from server.pages import render
@@ -25,6 +26,8 @@ def index(request: Request, session: ReadSession) -> str:
         counts=images.pool_counts(session),
         refused=len(refusals.refused_segmentations(session)),
         viewable=pool_view.viewable_count(session),
+        coverage=progress.coverage(session),
+        times=progress.annotation_times(session),
         address=str(request.base_url),
     )
 

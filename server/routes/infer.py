@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Response, UploadFile
 from server.dependencies import Now, ServicesDep
 from server.flows import answering, infer_answers
 from server.flows.answering import Target
+from server.flows.heartbeats import NotedInference
 from server.flows.infer_answers import Output
 from server.flows.temporary_images import session_for
 from server.wire.catalog import AnsweringModel
@@ -15,7 +16,7 @@ from server.wire.ids import ImageId
 router = APIRouter(prefix="/infer", tags=["infer"])
 
 
-@router.post("/{model}", response_class=Response)
+@router.post("/{model}", response_class=Response, dependencies=[NotedInference])
 def infer(
     services: ServicesDep,
     now: Now,

@@ -6,11 +6,13 @@ from sqlalchemy.orm import Session
 
 from app import datastore, model_versions
 from app.calcium.labels import CALCIUM_LABELS, LABELS
+from app.sampling import progress
 from app.settings import Settings
 from server.wire import catalog
 from server.wire.finite import finite
 from server.wire.options import Options
-from server.wire.schemas import DescriptionOut, InfoOut, ModelOut, StatsOut
+from server.wire.schemas import CoverageOut, DescriptionOut, InfoOut, ModelOut, StatsOut
+from server.wire.strategies import strategy_options
 from strategies.registry import get_strategy, strategy_names
 
 
@@ -30,10 +32,14 @@ def information(session: Session, settings: Settings) -> InfoOut:
         trainers={
             catalog.MODEL: _described(catalog.TRAINER_DESCRIPTION, catalog.train_options(settings))
         },
-        strategies={name: _described(get_strategy(name).description) for name in strategy_names()},
+        strategies={
+            name: _described(get_strategy(name).description, strategy_options(name))
+            for name in strategy_names()
+        },
         scoring={name: _described(text) for name, text in catalog.SCORING_METHODS.items()},
         train_stats={catalog.MODEL: stats},
         datastore=StatsOut.model_validate(datastore.stats(session)),
+        coverage=CoverageOut.model_validate(progress.coverage(session)),
     )
 
 

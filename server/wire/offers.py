@@ -39,8 +39,19 @@ def offer(sample: Sample, base_url: str) -> SampleOut:
         name=_name(image),
         ts=int(image.registered_at),
         expires_ts=int(sample.lease.expires_at),
+        is_random=sample.lease.is_random,
+        coverage=round(sample.coverage, 4),
+        **_note(sample),
         **known,
     )
+
+
+def _note(sample: Sample) -> dict[str, str]:
+    """Say why a strategy did not rank."""
+    if not sample.is_fallback:
+        return {}
+    share = f"{sample.coverage:.0%} of the images are scored by the active model"
+    return {"note": f"drawn at random by predicted risk, as only {share}"}
 
 
 def _name(image: ImageRow) -> str:

@@ -40,6 +40,14 @@ class StatsOut(Answer):
     label_tags: dict[str, int]
 
 
+class CoverageOut(Answer):
+    """How far the images to label are scored by the active model version."""
+
+    scored: int
+    images: int
+    share: float
+
+
 class InfoOut(Answer):
     """What this server offers; the clients build their panels from it."""
 
@@ -53,6 +61,7 @@ class InfoOut(Answer):
     scoring: dict[str, DescriptionOut]
     train_stats: dict[str, dict[str, Any]]
     datastore: StatsOut
+    coverage: CoverageOut
 
 
 class SampleOut(BaseModel):
@@ -65,6 +74,13 @@ class SampleOut(BaseModel):
     name: str
     ts: int
     checksum: str | None = None
+
+
+class HeartbeatOut(Answer):
+    """Whether an image lies with the client that works on it."""
+
+    image: str
+    is_held: bool
 
 
 class TaskOut(Answer):

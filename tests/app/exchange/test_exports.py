@@ -27,7 +27,7 @@ from app.imaging.volume_file import read_volume_file
 from app.imaging.volume_writer import write_volume
 from app.intake.pool import FINAL_TAG, current_labels
 from app.pacs.export_job import derivation_of
-from app.store.tables import ImageRow
+from app.store.tables import ImageRow, LabelRow
 from tests.app.conftest import Deployment
 from tests.app.exchange.labeled_pool import (
     GRID,
@@ -289,6 +289,13 @@ class TestScores:
             ("nifti", "1", "ben"),
             ("nifti", "2", "anna"),
         ]
+
+    def test_annotation_times_are_those_that_are_known(self, pool: DataFolder, out: Path) -> None:
+        (first, *_) = [label for label in labels_of(pool) if label.image_id == "meta"]
+        with pool.database.writing() as session:
+            session.get_one(LabelRow, first.id).annotation_seconds = 61.04
+        seconds = {row["image"]: row["annotation_seconds"] for row in self.table(pool, out)}
+        assert (seconds["meta"], seconds["nifti"]) == ("61.0", "")
 
     def test_scores_are_those_of_the_label(self, pool: DataFolder, out: Path) -> None:
         rows = {(row["image"], row["version"]): row for row in self.table(pool, out)}
