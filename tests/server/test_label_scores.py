@@ -1,6 +1,7 @@
 """The calcium table that a submission is answered with."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -155,6 +156,8 @@ def test_a_label_is_kept_when_its_image_cannot_be_scored(ready: Site, grid: Grid
     with ready.services.database.reading() as session:
         image = session.get_one(ImageRow, "case_1")
     ready.services.files.path(image.path, ".nii.gz").unlink()
+    # Decoded when it was uploaded.
+    shutil.rmtree(ready.services.settings.cache / "arrays")
     answer = submit(ready, grid)
     assert answer["calcium"] is None
     assert answer["problem"].startswith("the label was kept but its calcium could not be scored")
