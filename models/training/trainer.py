@@ -33,7 +33,7 @@ from .schedules import TurnSampler, plan_turns, take_turn
 from .starting import begin_near, recalculate_normalization, weights_digest
 from .trainer_config import TrainerConfig
 from .training_state import TrainingState
-from .validation import Validation, validate
+from .validation import StoppedValidationError, Validation, validate
 from .weighting import HomoscedasticWeighting, make_weighting
 
 STATE_NAME = "last-state" + SUFFIX
@@ -175,8 +175,9 @@ class Trainer:
 
         Args:
             on_progress: Told the finished fraction of the epoch after every batch.
-            should_stop: Asked before every batch; when it says yes the trainer goes back to
-                the end of the epoch before and the report is marked canceled.
+            should_stop: Asked before every batch, also of the validation; when it says yes the
+                trainer goes back to the end of the epoch before and the report is marked
+                canceled.
 
         Raises:
             DivergedError: If the loss is not finite several times in a row.
@@ -191,7 +192,11 @@ class Trainer:
             self._check_convergence(losses)
             on_progress((number + 1) / self._config.steps_per_epoch)
         self._epoch += 1
-        validation = self._validate()
+        try:
+            validation = self._validate(should_stop)
+        except StoppedValidationError:
+            self._go_back()
+            return self._report(losses, None, started, is_canceled=True)
         self._keep_best(validation)
         self._write_state()
         return self._report(losses, validation, started, is_canceled=False)
@@ -299,7 +304,7 @@ class Trainer:
                 "the loss was not finite or no voxel had a label"
             )
 
-    def _validate(self) -> Validation | None:
+    def _validate(self, should_stop: Callable[[], bool]) -> Validation | None:
         is_due = (
             self._epoch % self._config.validate_every == 0 or self._epoch >= self._config.epochs
         )
@@ -311,6 +316,7 @@ class Trainer:
             self._config.batch_size,
             self._device,
             self._sampler.tasks,
+            should_stop,
         )
 
     def _keep_best(self, validation: Validation | None) -> None:

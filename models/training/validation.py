@@ -1,6 +1,6 @@
 """Loss and metrics on labeled volumes that a training does not see."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,10 @@ class Validation:
     metrics: Mapping[str, float]
 
 
+class StoppedValidationError(Exception):
+    """A validation was stopped between two batches. No mistake: nothing went wrong."""
+
+
 @torch.inference_mode()
 def validate(
     network: MultiTaskNetwork,
@@ -37,6 +41,7 @@ def validate(
     batch_size: int,
     device: torch.device,
     trained: Collection[str],
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Validation | None:
     """Judge a network in evaluation mode on the telling slices of the cases.
 
@@ -46,9 +51,13 @@ def validate(
         batch_size: Slices at a time.
         device: Where the network lies.
         trained: Names of the tasks whose losses count.
+        should_stop: Asked before every batch.
 
     Returns:
         None when the cases have no slice with a label of these tasks.
+
+    Raises:
+        StoppedValidationError: If ``should_stop`` said yes.
     """
     network.eval()
     config = network.config
@@ -56,6 +65,8 @@ def validate(
     losses: list[float] = []
     counts = {task.name: [Counts()] * (task.classes - 1) for task in config.tasks}
     for items in _batches(telling_items(cases), batch_size):
+        if should_stop():
+            raise StoppedValidationError
         batch = make_batch(items, _size(items, config), config).to(device)
         logits = network(batch.inputs)
         task_values = task_losses(judged, logits, batch.targets, batch.weights)

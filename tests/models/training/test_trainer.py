@@ -63,6 +63,19 @@ def test_canceled_epoch_leaves_no_trace(tmp_path: Path) -> None:
     assert_equal(whole, finish(trainer, tmp_path / "b" / "best.safetensors"))
 
 
+def test_validation_can_be_stopped_and_leaves_no_trace(tmp_path: Path) -> None:
+    whole = finish(make_trainer(tmp_path / "a"), tmp_path / "a" / "best.safetensors")
+    trainer = make_trainer(tmp_path / "b")
+    for epoch in range(2):
+        # Once before each of the three batches, then before the first of the validation.
+        answers = iter([False, False, False, True])
+        report = run_epoch(trainer, lambda answers=answers: next(answers))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        assert report.is_canceled
+        assert trainer.epoch == epoch
+        run_epoch(trainer)
+    assert_equal(whole, finish(trainer, tmp_path / "b" / "best.safetensors"))
+
+
 def test_other_seed_other_weights(tmp_path: Path) -> None:
     first = finish(make_trainer(tmp_path / "a"), tmp_path / "a" / "best.safetensors")
     other = finish(
