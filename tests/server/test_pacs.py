@@ -62,8 +62,9 @@ class TestHealth:
         assert "failed_at" not in back
 
     def test_counts_what_still_has_to_be_stored_there(self, pool: Site) -> None:
-        for _ in range(3):
-            pool.submit("case_1")
+        for number in range(3):
+            # The same label again, saying the same, is no further one.
+            pool.submit("case_1", params=f'{{"remark": {number}}}')
         with pool.services.database.writing() as session:
             labels = session.query(LabelRow).all()
             for label, state in zip(labels, ("waiting", "waiting", "failed"), strict=True):
