@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app import jobs
 from app.background.sweep import sweep
 from app.background.work import WorkContext
 from app.images import incoming_folder
@@ -63,3 +64,14 @@ def test_a_file_that_is_received_now_stays_whatever_its_time(context: WorkContex
 def test_the_worker_sweeps_and_looks_at_the_folder(context: WorkContext) -> None:
     assert sweep in ROUNDS.values()
     assert all(act(context) > 0 for act in ROUNDS.values())
+
+
+def test_the_state_of_a_training_goes_when_it_has_ended(context: WorkContext) -> None:
+    with context.database.writing() as session:
+        stopped, waiting = (jobs.request_job(session, "train", {}, now=1.0) for _ in range(2))
+        jobs.cancel(session, stopped.id, now=2.0)
+    for name in (stopped.id, waiting.id, "unknown"):
+        (context.settings.runs / name).mkdir(parents=True)
+    sweep_later(context, 0.0)
+    left = {path.name for path in context.settings.runs.iterdir()}
+    assert left == {waiting.id, "unknown"}
