@@ -16,6 +16,7 @@ from app.simulation.comparisons import (
     Difference,
     Equivalence,
     bootstrap_difference,
+    holm,
     judge_equivalence,
     penalty_matrix,
 )
@@ -160,6 +161,13 @@ def analyse(folder: Path, oracle: Oracle) -> Analysis:
         training_s=float(np.median([one for one, _ in seconds])) if seconds else math.nan,
         other_s=float(np.median([other for _, other in seconds])) if seconds else math.nan,
     )
+
+
+def corrected_p(arms: Sequence[ArmResult]) -> dict[str, float]:
+    """Correct the p values of several arms against one baseline for their number, by Holm."""
+    compared = [(arm.name, arm.gain.p_value) for arm in arms if arm.gain is not None]
+    corrected = holm([p_value for _, p_value in compared])
+    return {name: float(p) for (name, _), p in zip(compared, corrected, strict=True)}
 
 
 def spread(values: NDArray[np.float64]) -> tuple[float, float]:

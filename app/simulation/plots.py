@@ -63,8 +63,8 @@ def learning_curves(analysis: Analysis) -> bytes:
         return _svg(figure)
 
 
-def gains(arms: Sequence[ArmResult]) -> bytes:
-    """Draw the gain of each arm over random with its interval; returns an SVG."""
+def gains(arms: Sequence[ArmResult], baseline: str) -> bytes:
+    """Draw the gain of each arm over its baseline with its interval; returns an SVG."""
     shown = sorted(
         (arm for arm in arms if arm.gain is not None),
         key=lambda arm: arm.gain.value if arm.gain is not None else 0.0,
@@ -82,7 +82,7 @@ def gains(arms: Sequence[ArmResult]) -> bytes:
             axes.hlines(place, gain.lower, gain.upper, color=color, linewidth=3, alpha=0.5)
             axes.plot([gain.value], [place], "o", color=color)
         axes.set_yticks(range(len(shown)), [arm.name for arm in shown])
-        axes.set_xlabel("area under the learning curve against random, 95 % interval")
+        axes.set_xlabel(f"area under the learning curve against {baseline}, 95 % interval")
         axes.grid(axis="x", color=_PALE)
         return _svg(figure)
 

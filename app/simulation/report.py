@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.simulation import plots
-from app.simulation.analysis import PRIMARY, Analysis, ArmResult
+from app.simulation.analysis import PRIMARY, Analysis, ArmResult, corrected_p
+from app.simulation.comparisons import SIGNIFICANCE
 from app.simulation.plan import JOINT, RANDOM, Task
 from app.simulation.tables import Table, tables
 
@@ -47,8 +48,8 @@ def render(analysis: Analysis, task: Task, run: Run) -> str:
         findings=findings(analysis),
         headline=_headline(analysis),
         curves=plots.learning_curves(analysis),
-        gains=plots.gains(compared) if compared else None,
-        trainings=plots.gains(trainings) if trainings else None,
+        gains=plots.gains(compared, "random") if compared else None,
+        trainings=plots.gains(trainings, "joint training") if trainings else None,
         strata=plots.strata(analysis),
         tables=tables(analysis),
     )
@@ -67,8 +68,7 @@ def findings(analysis: Analysis) -> tuple[str, ...]:
 def _on_strategies(arms: Sequence[ArmResult]) -> list[str]:
     if not arms:
         return []
-    better = [arm for arm in arms if arm.gain is not None and arm.gain.lower > 0]
-    worse = [arm for arm in arms if arm.gain is not None and arm.gain.upper < 0]
+    better, worse = _clear(arms)
     best = max(arms, key=lambda arm: arm.area)
     said = [
         f"Highest curve: {best.name}, area {best.area:.3f}"
@@ -78,12 +78,20 @@ def _on_strategies(arms: Sequence[ArmResult]) -> list[str]:
         said.append(f"Clearly better than random labels: {_listed(better)}.")
     else:
         said.append(
-            "No strategy is clearly better than random labels: every interval of the difference"
-            " holds zero."
+            "No strategy is clearly better than random labels, once the number of comparisons"
+            " is counted."
         )
     if worse:
         said.append(f"Clearly worse than random labels: {_listed(worse)}.")
     return said
+
+
+def _clear(arms: Sequence[ArmResult]) -> tuple[list[ArmResult], list[ArmResult]]:
+    """Return the arms that are better and worse than their baseline, corrected by Holm."""
+    p_values = corrected_p(arms)
+    clear = [arm for arm in arms if p_values.get(arm.name, 1.0) < SIGNIFICANCE]
+    better = [arm for arm in clear if arm.gain is not None and arm.gain.value > 0]
+    return better, [arm for arm in clear if arm not in better]
 
 
 def _on_labels(analysis: Analysis) -> list[str]:
@@ -122,13 +130,14 @@ def _on_labels(analysis: Analysis) -> list[str]:
 
 def _on_trainings(arms: Sequence[ArmResult]) -> list[str]:
     said = []
+    better, worse = _clear(arms)
     for arm in arms:
         if arm.gain is None or arm.training == JOINT:
             continue
         word = "not clearly different from"
-        if arm.gain.lower > 0:
+        if arm in better:
             word = "clearly better than"
-        elif arm.gain.upper < 0:
+        elif arm in worse:
             word = "clearly worse than"
         said.append(
             f"Training {arm.training} is {word} joint training with uncertainty weights"

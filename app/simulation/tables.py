@@ -11,10 +11,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.simulation.analysis import GOALS, PRIMARY, Analysis, ArmResult, spread
+from app.simulation.analysis import (
+    GOALS,
+    PRIMARY,
+    Analysis,
+    ArmResult,
+    corrected_p,
+    spread,
+)
 from app.simulation.cases import TEST
 from app.simulation.chains import Round
 from app.simulation.judging import FIGURES
+from app.simulation.plan import JOINT
 from app.simulation.profiles import SINGLE_TASK
 from app.simulation.synthetic import STRATA
 from app.store.files import write_durably
@@ -29,6 +37,9 @@ FIGURE_TITLES: Final[Mapping[str, str]] = {
     "region_dice": "region Dice",
 }
 """What the columns of the figures are called."""
+
+_SMALLEST_P: Final = 0.0005
+"""Chances below it are shown as such."""
 
 _WHOLE_NUMBERS: Final = ("agatston_mae", "false_calcium")
 
@@ -82,31 +93,31 @@ def _strategy_table(analysis: Analysis) -> Table | None:
         return None
     shown = [name for name in FIGURES if name != "region_dice"]
     budgets = arms[0].spent["images"]
-    header = ("strategy", "seeds", "area under the curve", "against random (95 %)", "p")
+    header = ("strategy", "seeds", "area under the curve", "against random (95 %)", "p (Holm)")
     by_round = tuple(f"F1 at {budget:.0f}" for budget in budgets[:-1])
     last = tuple(f"{FIGURE_TITLES[name]} at {budgets[-1]:.0f}" for name in shown)
-    rows = [_strategy_row(arm, shown) for arm in arms]
-    rows += [_reference_row(arm, shown, len(by_round)) for arm in analysis.references.values()]
+    corrected = corrected_p(arms)
+    rows = [_strategy_row(arm, shown, corrected.get(arm.name)) for arm in arms]
+    if JOINT in analysis.references:
+        rows.append(_reference_row(analysis.references[JOINT], shown, len(by_round)))
     return Table(
         "Strategies",
         (*header, *by_round, *last),
         tuple(rows),
         "Area under the volume F1 over the number of labels, 0 to 1. The difference against"
         " random is that of the areas, with the interval of a bootstrap over the same seeds and"
-        " patients. Mean and standard deviation over seeds. All arms of a seed start with the"
-        " same labels.",
+        " patients; p is corrected by Holm for the number of strategies. Mean and standard"
+        " deviation over seeds. All arms of a seed start with the same labels.",
     )
 
 
-def _strategy_row(arm: ArmResult, shown: Sequence[str]) -> tuple[str, ...]:
-    gain = arm.gain
-    against = "" if gain is None else f"{gain.value:+.3f} ({gain.lower:+.3f} to {gain.upper:+.3f})"
+def _strategy_row(arm: ArmResult, shown: Sequence[str], p_value: float | None) -> tuple[str, ...]:
     return (
         arm.name,
         str(len(arm.seeds)),
         f"{arm.area:.3f}",
-        against,
-        "" if gain is None else f"{gain.p_value:.3f}",
+        _interval(arm),
+        "" if p_value is None else _p(p_value),
         *(_spread(arm.curves[PRIMARY][:, at]) for at in range(len(arm.spent["images"]) - 1)),
         *(_last(arm, name) for name in shown),
     )
@@ -147,7 +158,7 @@ def _goal_row(arm: ArmResult, analysis: Analysis) -> tuple[str, ...]:
         share = images.at / analysis.whole["images"]
         cells += [f"{sign}{images.at:.1f}", f"{sign}{share:.0%}", f"{sign}{seconds.at / 3600:.2f}"]
     equal = arm.against_all.get(PRIMARY)
-    tests = ("", "") if equal is None else (f"{equal.p_not_worse:.3f}", f"{equal.p_equal:.3f}")
+    tests = ("", "") if equal is None else (_p(equal.p_not_worse), _p(equal.p_equal))
     return (*cells, _number(arm.efficiency), *tests)
 
 
@@ -172,7 +183,8 @@ def _training_table(analysis: Analysis) -> Table | None:
     if len(arms) < 2:
         return None
     budgets = arms[-1].spent["images"]
-    header = ("training", "seeds", "against joint_uncertainty (95 %)")
+    corrected = corrected_p(arms)
+    header = ("training", "seeds", "against joint_uncertainty (95 %)", "p (Holm)")
     by_round = tuple(f"F1 at {budget:.0f}" for budget in budgets)
     shown = [name for name in FIGURES if name != PRIMARY]
     last = tuple(f"{FIGURE_TITLES[name]} at {budgets[-1]:.0f}" for name in shown)
@@ -180,7 +192,8 @@ def _training_table(analysis: Analysis) -> Table | None:
         (
             arm.training,
             str(len(arm.seeds)),
-            "" if arm.gain is None else _interval(arm),
+            _interval(arm),
+            _p(corrected[arm.name]) if arm.name in corrected else "",
             *(_at(arm, budget) for budget in budgets),
             _last(analysis.references[arm.training], PRIMARY)
             if arm.training in analysis.references
@@ -250,6 +263,10 @@ def _last(arm: ArmResult, figure: str) -> str:
 def _spread(values: NDArray[np.float64]) -> str:
     mean, deviation = spread(values)
     return f"{mean:.3f} ± {deviation:.3f}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < _SMALLEST_P else f"{value:.3f}"
 
 
 def _number(value: float) -> str:
