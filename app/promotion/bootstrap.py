@@ -49,7 +49,7 @@ def f1_of_resamples(
     both = 2.0 * shared + invented + missed
     f1 = np.ones_like(both)
     np.divide(2.0 * shared, both, out=f1, where=both > 0)
-    return f1
+    return np.asarray(f1, np.float64)
 
 
 def lower_bound(differences: NDArray[np.float64], confidence: float) -> float:

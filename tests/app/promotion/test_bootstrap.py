@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from app.promotion.bootstrap import (
@@ -49,8 +50,8 @@ def test_nobody_to_draw_is_an_error() -> None:
         resample_counts(0, 10, np.random.default_rng(0))
 
 
-def hard_and_easy(rng: np.random.Generator, patients: int = 15) -> np.ndarray:
-    return rng.gamma(2.0, 20.0, (patients, 3)) * [1.0, 0.2, 0.2]
+def hard_and_easy(rng: np.random.Generator, patients: int = 15) -> NDArray[np.float64]:
+    return rng.gamma(2.0, 20.0, (patients, 3)) * np.array([1.0, 0.2, 0.2])
 
 
 def test_two_equal_versions_differ_by_nothing() -> None:
@@ -65,12 +66,13 @@ def test_bound_agrees_with_scipy() -> None:
     champion = hard_and_easy(rng)
     challenger = champion * [1.0, 1.5, 0.7]
 
-    def difference(index: np.ndarray, axis: int = -1) -> np.ndarray:
-        def f1(volumes: np.ndarray) -> np.ndarray:
-            shared, invented, missed = np.moveaxis(volumes[index].sum(axis=axis - 1), -1, 0)
-            return 2 * shared / (2 * shared + invented + missed)
+    def f1(volumes: NDArray[np.float64]) -> NDArray[np.float64]:
+        shared, invented, missed = np.moveaxis(volumes.sum(axis=-2), -1, 0)
+        return np.asarray(2 * shared / (2 * shared + invented + missed))
 
-        return f1(challenger) - f1(champion)
+    def difference(index: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
+        assert axis == -1
+        return f1(challenger[index]) - f1(champion[index])
 
     theirs = stats.bootstrap(
         (np.arange(len(champion)),),

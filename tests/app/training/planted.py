@@ -6,16 +6,26 @@ from typing import Literal
 
 import torch
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app import images, jobs, model_versions
 from app.background.work import Progress, Units, WorkContext
 from app.predictions import checkpoint_path
 from app.recipes import calcium
 from app.settings import Settings
-from app.store.tables import ImageRow, JobRow, Json, LabelRow, ModelVersionRow, PatientSideRow
+from app.store.tables import (
+    AuditRow,
+    ImageRow,
+    JobRow,
+    Json,
+    LabelRow,
+    ModelVersionRow,
+    PatientSideRow,
+)
 from app.training.job import train
 from app.training.plan import make_plan, write_plan
 from models.checkpoint import Checkpoint, save
+from models.heads import SegmentationHead
 from models.network import MultiTaskNetwork
 from tests.journeys.pool import write_label, write_pool
 
@@ -63,12 +73,19 @@ def add_true_label(context: WorkContext, number: int, folder: Path) -> None:
         )
 
 
+def queue(context: WorkContext, **options: object) -> JobRow:
+    """Queue a training."""
+    with context.database.writing() as session:
+        return jobs.request_job(session, "train", {"options": options}, now=2.0)
+
+
 def request(context: WorkContext, **options: object) -> JobRow:
     """Queue a training and note that it runs."""
+    job = queue(context, **options)
     with context.database.writing() as session:
-        job = jobs.request_job(session, "train", {"options": options}, now=2.0)
         jobs.start(session, job.id, context.settings.worker_id, now=3.0)
-    return job
+    with context.database.reading() as session:
+        return jobs.get_job(session, job.id)
 
 
 def plant(context: WorkContext, job: JobRow, sees: Sees) -> ModelVersionRow:
@@ -115,7 +132,8 @@ def weights(sees: Sees, context: WorkContext) -> dict[str, torch.Tensor]:
 
 def _last_layers(built: MultiTaskNetwork, task: str) -> list[torch.nn.Conv2d]:
     head = built.heads[task]
-    layers = [head.output[-1], *head.coarse_outputs.values()]  # type: ignore[index,union-attr,operator]  # modules of modules
+    assert isinstance(head, SegmentationHead)
+    layers: list[torch.nn.Module] = [head.output[-1], *head.coarse_outputs.values()]
     return [layer for layer in layers if isinstance(layer, torch.nn.Conv2d)]
 
 
@@ -154,6 +172,12 @@ def versions(context: WorkContext) -> list[ModelVersionRow]:
     """Return every version, the oldest first."""
     with context.database.reading() as session:
         return list(session.scalars(select(ModelVersionRow).order_by(ModelVersionRow.id)))
+
+
+def version_changes(session: Session) -> list[str]:
+    """Return what was done with model versions, the oldest first."""
+    rows = session.scalars(select(AuditRow).order_by(AuditRow.id))
+    return [row.action for row in rows if row.subject.startswith("model version")]
 
 
 def with_settings(context: WorkContext, **changes: object) -> WorkContext:

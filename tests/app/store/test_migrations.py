@@ -1,0 +1,29 @@
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+
+from app.store import database
+
+_MIGRATIONS = Path(database.__file__).with_name("migrations")
+
+
+def test_versions_of_older_servers_answered_one_after_the_other(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'old.sqlite'}")
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        for number in (1, 2, 3):
+            columns = "id, job_id, sha256, card, label_count, is_active, reason, created_at"
+            values = f"{number}, 'job-{number}', '', '{{}}', 1, {number == 3:d}, '', {number}.5"
+            connection.execute(text(f"INSERT INTO model_versions ({columns}) VALUES ({values})"))
+        command.upgrade(config, "head")
+        rows = connection.execute(
+            text("SELECT id, model_version_id, below_id, at FROM activations ORDER BY id")
+        )
+        # So that an older deployment, too, can go back to what it had.
+        assert [tuple(row) for row in rows] == [(1, 1, None, 1.5), (2, 2, 1, 2.5), (3, 3, 2, 3.5)]
+    engine.dispose()
