@@ -124,7 +124,8 @@ class SegmentationHead(nn.Module):
 
 
 def _enlarge(part: Tensor, side: int) -> Tensor:
-    factor = side // part.shape[-1]
+    # A number of its own, also where the shapes are traced; it is the same for every size.
+    factor = int(side // part.shape[-1])
     return part if factor == 1 else upsample(part, factor)
 
 

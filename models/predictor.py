@@ -29,6 +29,8 @@ from .inputs import (
     take_slab,
 )
 from .network import DecoderState, MultiTaskNetwork, NetworkConfig
+from .operating_point import move_decision
+from .passes import DeterministicPass, make_pass, precision
 from .tail import edge_reach, prefix_level, sample_at_points
 from .uncertainty import BinaryStatistics, binary_entropy, class_entropy
 
@@ -86,15 +88,18 @@ class Predictor:
         """Load a checkpoint.
 
         Raises:
-            ValueError: If the file is not a checkpoint or has no region and lesion task.
+            ValueError: If the file is not a checkpoint, has no region and lesion task, or its
+                card does not tell how sure of a lesion to be.
         """
         loaded = checkpoint.load(path)
         network = MultiTaskNetwork(loaded.network)
         network.load_state_dict(dict(loaded.weights))
+        move_decision(network, loaded.facts)
         loaded.network.task("region"), loaded.network.task("lesion")
         self._device = torch.device(device)
         self._network = network.eval().requires_grad_(False)
         self._network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # memory_format is missing in the stub
+        self._pass = make_pass(self._network)
 
     @torch.inference_mode()
     def predict(
@@ -124,12 +129,15 @@ class Predictor:
             raise ValueError(f"expected a volume and samples >= 0, got {hu.shape} and {samples}")
         content = find_content(hu)
         sampling = _Sampling(self._network.config, samples, seed)
-        volume = _VolumePass(self._network, hu[content.index], spacing_mm, threshold_hu, sampling)
+        volume = _VolumePass(
+            self._network, self._pass, hu[content.index], spacing_mm, threshold_hu, sampling
+        )
         planes, height, width = content.shape
         step = max(1, _PIXELS_AT_ONCE // (height * width))
         for start in range(0, planes, step):
             stop = min(start + step, planes)
-            volume.run(range(start, stop))
+            with precision(self._device):
+                volume.run(range(start, stop))
             if on_progress is not None:
                 on_progress(stop / planes)
         return volume.collect(hu.shape, content)
@@ -174,12 +182,14 @@ class _VolumePass:
     def __init__(
         self,
         network: MultiTaskNetwork,
+        run: DeterministicPass,
         hu: NDArray[np.int16],
         spacing_mm: tuple[float, float, float],
         threshold_hu: int,
         sampling: _Sampling,
     ) -> None:
         self._network = network
+        self._pass = run
         self._device = next(network.parameters()).device
         self._hu = hu
         self._reach = int(REACH_MM / spacing_mm[1]), int(REACH_MM / spacing_mm[2])
@@ -195,13 +205,11 @@ class _VolumePass:
 
     def run(self, indices: range) -> None:
         """Predict some slices."""
-        prefix = self._network.encode(self._inputs(indices))
+        prefix, logits = self._pass(self._inputs(indices))
         self._embedding += prefix.features[-1].mean(dim=(2, 3)).sum(dim=0).cpu().double()
-        prefix = self._network.decode(prefix, until=prefix_level(self._network.config))
-        logits = self._network.logits(self._network.decode(prefix))
         height, width = self._hu.shape[1:]
-        region = logits["region"][:, :, :height, :width]
-        lesion = logits["lesion"][:, :, :height, :width]
+        region = logits["region"][:, :, :height, :width].float()
+        lesion = logits["lesion"][:, :, :height, :width].float()
         self._keep_maps(indices, region, lesion)
         for place, index in enumerate(indices):
             self._points.append(
@@ -285,7 +293,7 @@ class _VolumePass:
         """Replace what is known about some points by what the samples say."""
         points = torch.from_numpy(np.stack([found.rows[group], found.columns[group]]))
         logits = sample_at_points(self._network, prefix, self._sampling.masks, points)
-        probs = logits["lesion"].softmax(dim=1)[:, 1]
+        probs = logits["lesion"].float().softmax(dim=1)[:, 1]
         found.passes[:, group] = _called(probs, _artery(logits["region"]))
         statistics = BinaryStatistics(group.size)
         statistics.add(probs[: self._sampling.samples].expand(self._sampling.samples, -1))
