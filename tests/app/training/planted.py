@@ -76,7 +76,9 @@ def add_true_label(context: WorkContext, number: int, folder: Path) -> None:
 def queue(context: WorkContext, **options: object) -> JobRow:
     """Queue a training."""
     with context.database.writing() as session:
-        return jobs.request_job(session, "train", {"options": options}, now=2.0)
+        # Each later than the one before: the newest is the one that people see.
+        now = 2.0 + len(jobs.history(session, "train"))
+        return jobs.request_job(session, "train", {"options": options}, now=now)
 
 
 def request(context: WorkContext, **options: object) -> JobRow:
