@@ -1,7 +1,11 @@
-"""The optimiser, and the moving average of the weights it finds."""
+"""Networks from weights, the optimiser, and the moving average of the weights it finds."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+
+from ..network import MultiTaskNetwork, NetworkConfig
 
 
 def make_optimizer(
@@ -20,6 +24,17 @@ def make_optimizer(
         {"params": [*spared, *weighting.parameters()], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=rate)
+
+
+def load_network(
+    config: NetworkConfig, weights: Mapping[str, Tensor], device: torch.device
+) -> MultiTaskNetwork:
+    """Build a network in evaluation mode with given parameters and buffers on a device."""
+    with torch.random.fork_rng(devices=[]):
+        network = MultiTaskNetwork(config)
+    network.load_state_dict(dict(weights))
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # memory_format is missing in the stub
+    return network.eval()
 
 
 def copy_weights(module: nn.Module) -> dict[str, Tensor]:

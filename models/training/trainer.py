@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..checkpoint import SUFFIX, Checkpoint, JsonValue, save
 from ..dropout import draw_masks
 from ..network import MultiTaskNetwork, NetworkConfig
+from ..operating_point import LESION_MARGIN
 from . import training_state
 from .dataset import (
     Batch,
@@ -28,7 +29,8 @@ from .dataset import (
     patch_size,
 )
 from .losses import network_losses
-from .optimization import copy_weights, follow, make_optimizer
+from .operating_point import choose_margin
+from .optimization import copy_weights, follow, load_network, make_optimizer
 from .schedules import TurnSampler, plan_turns, take_turn
 from .starting import begin_near, recalculate_normalization, weights_digest
 from .trainer_config import TrainerConfig
@@ -108,12 +110,8 @@ class Trainer:
         """
         if not training:
             raise ValueError("training needs at least one labeled volume")
-        if trainer_config.schedule == "independent" and (
-            initial is None or trainer_config.start not in ("warm", "transfer")
-        ):
-            raise ValueError(
-                "heads are trained independently on an encoder that is given, got none"
-            )
+        if trainer_config.schedule == "independent" and initial is None:
+            raise ValueError("heads are trained independently on a given encoder, got none")
         self._config = trainer_config
         self._network_config = network_config
         self._training = training
@@ -202,7 +200,11 @@ class Trainer:
         return self._report(losses, validation, started, is_canceled=False)
 
     def write_checkpoint(self, path: Path, card: Mapping[str, JsonValue]) -> str:
-        """Write the best averaged weights with a card; returns the SHA-256 of the weights."""
+        """Write the best averaged weights with a card; returns the SHA-256 of the weights.
+
+        The card says how sure the network must be of a lesion, as the validation cases tell;
+        without any of them half is enough.
+        """
         facts: dict[str, JsonValue] = {
             "epochs": self._epoch,
             "best_epoch": self._best_epoch,
@@ -210,21 +212,24 @@ class Trainer:
             "start": "fresh" if self._initial is None else self._config.start,
             "initial_weights": self._initial_digest,
             "schedule": self._config.schedule,
+            LESION_MARGIN: self._lesion_margin(),
             "task_weights": dict(self._weighting.task_weights()),
             **card,
         }
         return save(path, Checkpoint(self._network_config, self._best, facts))
 
+    def _lesion_margin(self) -> float:
+        network = load_network(self._network_config, self._best, self._device)
+        return choose_margin(network, self._validation, self._config.batch_size) or 0.0
+
     def _build(self) -> None:
         """Build everything as it is before the first epoch of a fresh training."""
+        config, device = self._network_config, self._device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._config.seed)
-            network = MultiTaskNetwork(self._network_config)
-        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # memory_format is missing in the stub
-        self._average = MultiTaskNetwork(self._network_config)
-        self._average.load_state_dict(network.state_dict())
-        self._average.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # memory_format is missing in the stub
-        self._average.eval()
+            weights = MultiTaskNetwork(config).state_dict()
+        self._network = load_network(config, weights, device)
+        self._average = load_network(config, weights, device)
         weights = {task.name: 1.0 for task in self._network_config.tasks}
         self._weighting = make_weighting(
             self._config.weighting, weights | dict(self._config.task_weights)

@@ -77,11 +77,15 @@ class TrainerConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Refuse factors under which the weights before would grow or turn round."""
+        """Refuse a start that would spoil the weights before."""
         if not 0.0 <= self.shrink <= 1.0 or self.perturb < 0.0:
             raise ValueError(
                 f"shrink must be from 0 to 1 and perturb not negative, got {self.shrink} and"
                 f" {self.perturb}"
+            )
+        if self.schedule == "independent" and self.start not in ("warm", "transfer"):
+            raise ValueError(
+                f"an encoder that is not trained must start warm or by transfer, got {self.start}"
             )
 
     @property

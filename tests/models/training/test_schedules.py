@@ -98,8 +98,14 @@ def test_independent_heads_leave_the_encoder_bit_equal(tmp_path: Path) -> None:
 
 
 def test_independent_heads_need_an_encoder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="on an encoder that is given, got none"):
-        make_trainer(tmp_path, "independent", {}, start="fresh")
+    config = replace(CONFIG, schedule="independent", start="warm")
+    with pytest.raises(ValueError, match="on a given encoder, got none"):
+        Trainer(tiny_network(), config, [planted_case(1)], [], tmp_path)
+
+
+def test_encoder_that_is_not_trained_cannot_start_fresh() -> None:
+    with pytest.raises(ValueError, match="must start warm or by transfer, got shrink_perturb"):
+        replace(CONFIG, schedule="independent", start="shrink_perturb")
 
 
 def test_second_stage_keeps_what_the_first_learned(tmp_path: Path) -> None:
