@@ -84,9 +84,8 @@ def bootstrap_difference(
     seeds, patients = first.shape[:2]
     found = np.empty(draws)
     for draw in range(draws):
-        rows = rng.integers(seeds, size=seeds)[:, None]
-        columns = rng.integers(patients, size=patients)
-        found[draw] = measure(first[rows, columns]) - measure(second[rows, columns])
+        drawn = np.ix_(rng.integers(seeds, size=(seeds,)), rng.integers(patients, size=(patients,)))
+        found[draw] = measure(first[drawn]) - measure(second[drawn])
     lower, upper = np.quantile(found, [0.025, 0.975])
     # One is added to either count: a bootstrap cannot show a chance of exactly zero.
     beyond = min((found <= 0).sum(), (found >= 0).sum()) + 1

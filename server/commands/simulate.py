@@ -96,12 +96,14 @@ def _simulate(
         _note_run(folder, arguments, time.monotonic() - started)
 
 
-def progress_line(narrator: Narrator) -> Callable[[Progress], None]:
+def progress_line(
+    narrator: Narrator, clock: Callable[[], float] = time.monotonic
+) -> Callable[[Progress], None]:
     """Return what draws the progress bar with the time that is left."""
     begun: dict[str, float] = {}
 
     def draw(progress: Progress) -> None:
-        now = time.monotonic()
+        now = clock()
         since = begun.setdefault(progress.stage, now)
         filled = _BAR * progress.done // max(progress.total, 1)
         text = f"{progress.stage} [{'#' * filled}{'.' * (_BAR - filled)}]"
