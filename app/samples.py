@@ -8,9 +8,10 @@ of a race chooses again.
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from sqlalchemy import Select, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -27,7 +28,20 @@ from strategies.selection import Draw, draw_images
 
 logger = logging.getLogger(__name__)
 
-_ATTEMPTS = 16
+# Built once: building a statement takes longer than running it.
+_LEASED: Final = select(LeaseRow.image_id).where(LeaseRow.released_at.is_(None))
+
+_SKIPPED: Final = select(LeaseRow.image_id).where(
+    LeaseRow.client_id == bindparam("client"), LeaseRow.outcome == "skipped"
+)
+
+_FREE: Final = select(ImageRow).where(
+    ImageRow.id == bindparam("image"),
+    ImageRow.missing_since.is_(None),
+    ~labeled_ids().where(LabelRow.image_id == bindparam("image")).exists(),
+)
+
+_ATTEMPTS: Final = 16
 """Races that may be lost before giving up; each loser has another image to choose next."""
 
 
@@ -87,8 +101,8 @@ def assign_next(
     chosen = read_options(strategy, _numbers(options))
     release_expired(session, now=now)
     _skip(session, options.get("skip"), client_id=client_id, now=now)
-    leased = set(session.scalars(select(LeaseRow.image_id).where(LeaseRow.released_at.is_(None))))
-    skipped = set(session.scalars(_skipped_by(client_id)))
+    leased = set(session.scalars(_LEASED))
+    skipped = set(session.scalars(_SKIPPED, {"client": client_id}))
     rng = np.random.default_rng([settings.seed, leases_so_far(session)])
     lease = LeaseRow(
         strategy=strategy,
@@ -175,12 +189,6 @@ def _skip(session: Session, skipped: object, *, client_id: str, now: float) -> N
     session.execute(held.values(released_at=now, outcome="skipped"))
 
 
-def _skipped_by(client_id: str) -> Select[str]:
-    return select(LeaseRow.image_id).where(
-        LeaseRow.client_id == client_id, LeaseRow.outcome == "skipped"
-    )
-
-
 def _lease_best(
     session: Session, pool: Pool, lease: LeaseRow, options: Options, rng: np.random.Generator
 ) -> Sample | None:
@@ -224,11 +232,7 @@ def _draws(
 
 def _free_image(session: Session, image_id: str) -> ImageRow | None:
     """Return an image unless it is gone or labeled by now."""
-    labeled = labeled_ids().where(LabelRow.image_id == image_id)
-    free = select(ImageRow).where(
-        ImageRow.id == image_id, ImageRow.missing_since.is_(None), ~labeled.exists()
-    )
-    return session.scalars(free).first()
+    return session.scalars(_FREE, {"image": image_id}).first()
 
 
 def _try_lease(session: Session, image: ImageRow, lease: LeaseRow) -> bool:

@@ -33,7 +33,7 @@ class Farthest:
     """Rank by the distance to everything labeled or chosen, strata in turn.
 
     Attributes:
-        embedding: Features, each column with deviation 1, shape (N, D).
+        between: Distances between the images, features with deviation 1, shape (N, N).
         is_typical: Images that are ranked, shape (N,).
         typicality: Closeness to the nearest images, shape (N,): ranks while nothing is taken.
         distance: To the nearest labeled image, shape (N,); infinity where there is none.
@@ -41,7 +41,7 @@ class Farthest:
         needs_scores: Whether only scored images are ranked.
     """
 
-    embedding: NDArray[np.float64]
+    between: NDArray[np.float32]
     is_typical: NDArray[np.bool_]
     typicality: NDArray[np.float64]
     distance: NDArray[np.float64]
@@ -65,7 +65,7 @@ class Farthest:
         stratum = rng.choice(present[used == used.min()])
         utilities = self.typicality if np.isinf(self.distance).all() else self.distance
         if chosen:
-            to_batch = cdist(self.embedding, self.embedding[list(chosen)]).min(axis=1)
+            to_batch = self.between[list(chosen)].min(axis=0)
             utilities = np.minimum(self.distance, to_batch)
         is_wanted = is_open & (self.strata == stratum)
         return pick_highest(np.where(is_wanted, utilities, -np.inf), rng)
@@ -80,11 +80,12 @@ def rank_diverse(candidates: Candidates, options: Options) -> Farthest | NoOpini
     if needs_scores:
         is_known = is_known & candidates.is_scored
     embedding, taken = _standardized(candidates, is_known)
-    typicality = _typicality(embedding, is_known)
+    between = cdist(embedding, embedding).astype(np.float32)
+    typicality = _typicality(between, is_known)
     lowest = np.quantile(typicality[is_known], options["outlier_share"]) if is_known.any() else 0.0
-    nothing = np.full(len(embedding), np.inf)
+    nothing = np.full(len(between), np.inf)
     return Farthest(
-        embedding,
+        between,
         is_typical=is_known & (typicality >= lowest),
         typicality=typicality,
         distance=cdist(embedding, taken).min(axis=1) if len(taken) else nothing,
@@ -118,15 +119,15 @@ def _standardized(
     return embedding / scale, taken / scale
 
 
-def _typicality(embedding: NDArray[np.float64], is_known: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _typicality(between: NDArray[np.float32], is_known: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return one over the mean distance to the nearest images, 0 where nothing is known."""
-    known = embedding[is_known]
+    known = between[np.ix_(is_known, is_known)]
     count = min(_NEIGHBORS, len(known) - 1)
-    typicality = np.zeros(len(embedding))
+    typicality = np.zeros(len(between))
     if count < 1:
         typicality[is_known] = 1.0
         return typicality
-    nearest = np.partition(cdist(known, known), count, axis=1)[:, : count + 1]
+    nearest = np.partition(known, count, axis=1)[:, : count + 1]
     # The nearest of all is the image itself.
     typicality[is_known] = 1 / (1 + nearest.sum(axis=1) / count)
     return typicality

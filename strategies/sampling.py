@@ -8,11 +8,11 @@ from strategies.ranking import AtRandom, ByUtility, NoOpinion
 
 def rank_first(candidates: Candidates, _options: Options) -> ByUtility:
     """Rank by the time since an image was served, those never served as they came in."""
-    count = len(candidates)
+    utilities = np.arange(len(candidates), 0, -1, dtype=np.float64)
     served = candidates.last_served
-    order = np.arange(count) if served is None else np.argsort(served, kind="stable")
-    utilities = np.empty(count, dtype=np.float64)
-    utilities[order] = np.arange(count, 0, -1) / max(count, 1)
+    if served is not None:
+        # Positive for those never served, in their order; the older a time, the less negative.
+        utilities = np.where(np.isneginf(served), utilities, -served)
     return ByUtility(utilities, needs_scores=False)
 
 

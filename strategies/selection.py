@@ -46,7 +46,7 @@ class Prepared:
         ranking: Opinion of the strategy.
         random_share: Share of stratified random draws.
         strata: Stratum of each image, shape (N,).
-        patient: Group number of each image, shape (N,).
+        patient: Group number of each image, from 0 without gaps, shape (N,).
         has_artefact: Whether noise, motion or metal was found, shape (N,), or None.
     """
 
@@ -122,9 +122,16 @@ def prepared(ranking: Ranking, candidates: Candidates, options: Options) -> Prep
         ranking,
         options.get(RANDOM_SHARE, 0.0),
         candidate_strata(candidates),
-        candidates.patient,
+        _without_gaps(candidates.patient),
         candidates.has_artefact,
     )
+
+
+def _without_gaps(patient: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number groups from 0 without large gaps."""
+    if patient.size and 0 <= patient.min() and patient.max() < patient.size:
+        return patient
+    return np.unique(patient, return_inverse=True)[1]
 
 
 def rank(strategy: Strategy, candidates: Candidates, options: Options) -> Ranking:
@@ -198,7 +205,9 @@ def draw_images(
         Draws, until the places or the patients run out.
     """
     batch = list(chosen)
-    is_open = is_open & ~np.isin(pool.patient, pool.patient[batch])
+    is_closed = np.zeros(int(pool.patient.max(initial=0)) + 1, dtype=np.bool_)
+    is_closed[pool.patient[batch]] = True
+    is_open = is_open & ~is_closed[pool.patient]
     coverage = pool.coverage(is_open)
     used = np.zeros(UNSCORED_STRATUM, dtype=np.int64)
     for place in places:
@@ -251,16 +260,16 @@ def _draw_stratified(
     Unscored images come as often as they are frequent, as they may be of any stratum. See
     Lüth et al. 2025 (nnActive), https://arxiv.org/abs/2511.19183.
     """
-    open_places = np.flatnonzero(is_open)
-    counts = np.bincount(strata[open_places], minlength=UNSCORED_STRATUM + 1)
-    if rng.random() * open_places.size < counts[UNSCORED_STRATUM]:
+    members = [is_open & (strata == stratum) for stratum in range(UNSCORED_STRATUM + 1)]
+    counts = np.array([np.count_nonzero(member) for member in members])
+    if rng.random() * counts.sum() < counts[UNSCORED_STRATUM]:
         stratum = UNSCORED_STRATUM
     else:
         present = np.flatnonzero(counts[:UNSCORED_STRATUM])
         least = present[used[present] == used[present].min()]
         stratum = int(rng.choice(least))
         used[stratum] += 1
-    return int(rng.choice(open_places[strata[open_places] == stratum]))
+    return int(rng.choice(np.flatnonzero(members[stratum])))
 
 
 def _cap_artefacts(

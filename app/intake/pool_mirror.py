@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, create_engine, func, select
+from sqlalchemy import Connection, Engine, Row, bindparam, create_engine, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 from sqlalchemy.pool import Pool as ConnectionPool
@@ -46,6 +46,57 @@ _RECOUNT_S: Final = 5.0
 
 _NO_VERSION: Final = 0
 """Stands for the model version while there is none."""
+
+# Built once: building a statement takes longer than running it.
+_STATE: Final = select(
+    select(func.count(PoolChangeRow.id)).scalar_subquery().label("change_count"),
+    select(func.max(PoolChangeRow.id)).scalar_subquery().label("last_change"),
+    select(func.max(ImageRow.missing_since)).scalar_subquery().label("gone_at"),
+    select(ModelVersionRow.id).where(ModelVersionRow.is_active).scalar_subquery().label("version"),
+    select(func.max(LabelRow.deleted_at))
+    .where(LabelRow.tag == FINAL_TAG)
+    .scalar_subquery()
+    .label("unlabeled_at"),
+    select(func.max(PredictionRow.id)).scalar_subquery().label("prediction"),
+    select(func.max(LabelRow.id)).scalar_subquery().label("label"),
+    select(func.max(LeaseRow.id)).scalar_subquery().label("lease"),
+)
+"""What tells whether anything else has to be read."""
+
+_IMAGES: Final = (
+    select(ImageRow.id, ImageRow.patient_key, ImageRow.registered_at)
+    .where(ImageRow.missing_since.is_(None), ImageRow.registered_at >= bindparam("since"))
+    .order_by(ImageRow.registered_at, ImageRow.id)
+)
+
+_PRESENT: Final = select(func.count()).where(ImageRow.missing_since.is_(None))
+
+_PREDICTIONS: Final = (
+    select(
+        PredictionRow.id,
+        PredictionRow.image_id,
+        PredictionRow.has_candidates,
+        *(getattr(PredictionRow, name) for name in MEASURES),
+    )
+    .where(
+        PredictionRow.model_version_id == bindparam("version"),
+        PredictionRow.id > bindparam("after"),
+    )
+    .order_by(PredictionRow.id)
+)
+
+# By id alone, which is a short range; by tag, every label would be gone through.
+_LABELS: Final = (
+    select(LabelRow.id, LabelRow.image_id, LabelRow.tag, LabelRow.deleted_at)
+    .where(LabelRow.id > bindparam("after"))
+    .order_by(LabelRow.id)
+)
+
+_LEASES: Final = (
+    select(LeaseRow.id, LeaseRow.image_id, LeaseRow.served_at, LeaseRow.model_version_id)
+    .where(LeaseRow.id > bindparam("after"))
+    .order_by(LeaseRow.id)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +151,7 @@ class PoolMirror:
         self._version = _NO_VERSION
         self._step = 0
         self._last_prediction = self._last_label = self._last_lease = 0
+        self._seen: dict[str, int | None] = {}
         self._ranked: RankedImages | None = None
         self._unranked = 0
 
@@ -153,25 +205,20 @@ class PoolMirror:
         return [self._place[image_id] for image_id in image_ids if image_id in self._place]
 
     def _refresh(self, connection: Connection) -> None:
-        counted = select(func.count(PoolChangeRow.id), func.max(PoolChangeRow.id))
-        count, last = connection.execute(counted).one()
-        changes = (count, last or 0)
-        if changes != self._changes or not self._add_images(connection):
+        state = connection.execute(_STATE).one()
+        changes = (state.change_count, state.last_change or 0)
+        if changes != self._changes or not self._add_images(connection, state.gone_at):
             self._clear()
             self._changes = changes
-            self._add_images(connection)
-        self._add_predictions(connection)
-        self._add_labels(connection)
-        self._add_leases(connection)
+            self._add_images(connection, state.gone_at)
+        self._add_predictions(connection, state)
+        self._add_labels(connection, state)
+        self._add_leases(connection, state)
 
-    def _add_images(self, connection: Connection) -> bool:
+    def _add_images(self, connection: Connection, gone_at: float | None) -> bool:
         """Add new images; False when some are gone or came back, and all must be loaded."""
-        gone_at = connection.scalar(select(func.max(ImageRow.missing_since)))
         known = self._gone_at if self._ids else gone_at
-        wanted = select(ImageRow.id, ImageRow.patient_key, ImageRow.registered_at).where(
-            ImageRow.missing_since.is_(None), ImageRow.registered_at >= self._registered_at
-        )
-        rows = connection.execute(wanted.order_by(ImageRow.registered_at, ImageRow.id)).all()
+        rows = connection.execute(_IMAGES, {"since": self._registered_at}).all()
         new = [row for row in rows if row[0] not in self._place]
         # One as old as the newest before may have come back, with labels from long ago.
         is_newer = not new or new[0][2] > self._registered_at
@@ -184,8 +231,7 @@ class PoolMirror:
         if time.monotonic() - self._counted_at < _RECOUNT_S:
             return True
         self._counted_at = time.monotonic()
-        present = select(func.count()).where(ImageRow.missing_since.is_(None))
-        return connection.scalar(present) == len(self._ids)
+        return connection.scalar(_PRESENT) == len(self._ids)
 
     def _append(self, rows: list[Any]) -> None:
         if not rows:
@@ -205,9 +251,8 @@ class PoolMirror:
         self._served_at = np.append(self._served_at, np.full(count, -np.inf))
         self._served_by = np.append(self._served_by, np.full(count, -1, np.int64))
 
-    def _add_predictions(self, connection: Connection) -> None:
-        is_active = select(ModelVersionRow.id).where(ModelVersionRow.is_active)
-        version = connection.scalar(is_active) or _NO_VERSION
+    def _add_predictions(self, connection: Connection, state: Row[Any]) -> None:
+        version = state.version or _NO_VERSION
         if version != self._version:
             self._version, self._last_prediction, self._ranked = version, 0, None
             self._measures[:] = np.nan
@@ -215,14 +260,11 @@ class PoolMirror:
             self._prediction[:] = 0
             earlier = select(func.count()).where(ModelVersionRow.id < version)
             self._step = connection.scalar(earlier) or 0
-        columns = (getattr(PredictionRow, name) for name in MEASURES)
-        wanted = select(
-            PredictionRow.id, PredictionRow.image_id, PredictionRow.has_candidates, *columns
-        ).where(
-            PredictionRow.model_version_id == version,
-            PredictionRow.id > self._last_prediction - _OVERLAP,
-        )
-        found = connection.execute(wanted.order_by(PredictionRow.id)).all()
+            self._seen["prediction"] = None
+        if not self._is_new(connection, state, "prediction"):
+            return
+        after = self._last_prediction - _OVERLAP
+        found = connection.execute(_PREDICTIONS, {"version": version, "after": after}).all()
         places, rows = self._known(found)
         if rows:
             ids = [row[0] for row in rows]
@@ -232,32 +274,36 @@ class PoolMirror:
             self._has_candidates[places] = [row[2] for row in rows]
             self._measures[:, places] = np.array([row[3:] for row in rows]).T
 
-    def _add_labels(self, connection: Connection) -> None:
-        deleted = select(func.max(LabelRow.deleted_at)).where(LabelRow.tag == FINAL_TAG)
-        unlabeled_at = connection.scalar(deleted)
-        if unlabeled_at != self._unlabeled_at:
-            self._unlabeled_at, self._last_label = unlabeled_at, 0
+    def _add_labels(self, connection: Connection, state: Row[Any]) -> None:
+        if state.unlabeled_at != self._unlabeled_at:
+            self._unlabeled_at, self._last_label = state.unlabeled_at, 0
             self._is_labeled[:] = False
-        # By id alone, which is a short range; by tag, every label would be gone through.
-        wanted = select(LabelRow.id, LabelRow.image_id, LabelRow.tag, LabelRow.deleted_at).where(
-            LabelRow.id > self._last_label - _OVERLAP
-        )
-        places, rows = self._known(connection.execute(wanted.order_by(LabelRow.id)).all())
+            self._seen["label"] = None
+        if not self._is_new(connection, state, "label"):
+            return
+        after = self._last_label - _OVERLAP
+        places, rows = self._known(connection.execute(_LABELS, {"after": after}).all())
         if rows:
             self._last_label = rows[-1][0]
         for place, (_, _, tag, deleted_at) in zip(places, rows, strict=True):
             self._is_labeled[place] |= tag == FINAL_TAG and deleted_at is None
 
-    def _add_leases(self, connection: Connection) -> None:
-        wanted = select(
-            LeaseRow.id, LeaseRow.image_id, LeaseRow.served_at, LeaseRow.model_version_id
-        )
-        newer = wanted.where(LeaseRow.id > self._last_lease - _OVERLAP).order_by(LeaseRow.id)
-        places, rows = self._known(connection.execute(newer).all())
+    def _add_leases(self, connection: Connection, state: Row[Any]) -> None:
+        if not self._is_new(connection, state, "lease"):
+            return
+        after = self._last_lease - _OVERLAP
+        places, rows = self._known(connection.execute(_LEASES, {"after": after}).all())
         if rows:
             self._last_lease = rows[-1][0]
             self._served_at[places] = [row[2] for row in rows]
             self._served_by[places] = [row[3] or _NO_VERSION for row in rows]
+
+    def _is_new(self, connection: Connection, state: Row[Any], table: str) -> bool:
+        """Tell whether a table may have rows that were not read; SQLite shows them in order."""
+        last = getattr(state, table)
+        is_known = connection.dialect.name == "sqlite" and self._seen.get(table) == last
+        self._seen[table] = last
+        return last is not None and not is_known
 
     def _known(self, found: Sequence[Any]) -> tuple[list[int], list[Any]]:
         """Return the rows of images that are not missing, and the places of these."""

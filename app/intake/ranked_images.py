@@ -77,6 +77,13 @@ class RankedImages:
         )
 
     @cached_property
+    def unscored(self) -> Candidates:
+        """The images without what is known of them, for strategies that do not ask."""
+        nothing = np.zeros(len(self.ids))
+        no_image = np.zeros(len(self.ids), dtype=np.bool_)
+        return Candidates(nothing, nothing, nothing, no_image, self.patient, no_image)
+
+    @cached_property
     def slack(self) -> int:
         """How many images may change before everything is ranked anew."""
         return int(np.count_nonzero(self.candidates.is_scored)) // _SLACK

@@ -28,8 +28,8 @@ from strategies.strategy import Strategy
 _AT_ONCE: Final = 500
 """Ids in one query; SQLite takes a thousand in its oldest versions."""
 
-_MOST_TAKEN: Final = 512
-"""Newest labeled images whose features are compared with."""
+_MOST_TAKEN: Final = 1024
+"""Labeled images whose features are compared with; of more, as many drawn at random."""
 
 _LABELS_APART: Final = 64
 """Labels after which the features of what is labeled are read again; before that, the batch
@@ -59,7 +59,7 @@ def ranking_of(session: Session, pool: Pool, name: str, options: Options) -> Pre
     """
     strategy = get_strategy(name)
     if strategy.follows_service:
-        served = replace(pool.candidates, last_served=pool.last_served)
+        served = replace(pool.images.unscored, last_served=pool.last_served)
         return prepared(rank(strategy, served, options), served, options)
     costs = cost_model(session) if "expected_seconds" in strategy.needs else None
     labels = int(np.count_nonzero(pool.is_labeled)) // _LABELS_APART
@@ -82,10 +82,11 @@ def _rank(
 ) -> Prepared:
     if strategy.shortlist is None:
         return prepared(rank(strategy, candidates, options), candidates, options)
-    # Of what is open and of the batch: labels from before tell a ranking nothing new.
-    places = np.flatnonzero(~pool.is_labeled)
+    # The batch counts in a ranking that is conditioned on it; older labels tell nothing new.
+    is_listed = ~pool.is_labeled
+    is_listed[pool.batch] = "log_agatston" in strategy.needs
+    places = np.flatnonzero(is_listed)
     places = places[strategy.shortlist(candidates.take(places))]
-    places = np.union1d(places, pool.batch)
     listed = candidates.take(places)
     if "log_agatston" in strategy.needs:
         samples = _samples(session, pool.images.prediction[places])
@@ -147,8 +148,10 @@ def _with_embedding(
     if not images.version:
         facts = _facts(session, [images.ids[at] for at in places.tolist()])
         return replace(listed, embedding=facts)
-    taken = np.flatnonzero(pool.is_labeled & (images.prediction > 0))
-    taken = np.setdiff1d(taken, pool.batch)[-_MOST_TAKEN:]
+    is_taken = pool.is_labeled.copy()
+    is_taken[pool.batch] = True
+    taken = np.flatnonzero(is_taken & (images.prediction > 0))
+    taken = np.random.default_rng(taken.size).permutation(taken)[:_MOST_TAKEN]
     wanted = np.concatenate([images.prediction[places], images.prediction[taken]])
     embedding = _embeddings(session, wanted)
     known = embedding[places.size :]

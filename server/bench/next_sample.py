@@ -1,6 +1,7 @@
 """How long the next sample takes in a large pool."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import requests
@@ -14,8 +15,24 @@ from server.bench.figures import Figure, Section, latency, time_calls
 from server.bench.scale import Scale
 from server.bench.site import running_site
 from server.demo.server_process import private_settings
+from strategies.registry import strategy_names
 
-_CHUNK = 5_000
+_CHUNK: Final = 5_000
+
+_VERSIONS: Final = (1, 2)
+"""Model versions; the last one is active."""
+
+_SAMPLES: Final = 20
+"""Stochastic samples of a prediction, as by default."""
+
+_FEATURES: Final = 128
+"""Features of an image, as many as the encoder of the paper's network ends with."""
+
+_MEASURES: Final = (
+    *("lesion_uncertainty", "foreground_uncertainty", "entropy"),
+    *("entropy_lm", "entropy_lad", "entropy_lcx", "entropy_rca"),
+)
+"""What is drawn at random."""
 
 
 def measure(scale: Scale) -> Section:
@@ -31,7 +48,7 @@ def measure(scale: Scale) -> Section:
         requests.Session() as http,
     ):
         http.trust_env = False
-        for strategy in ("uncertainty", "random"):
+        for strategy in strategy_names():
             address = f"{site.url}/activelearning/{strategy}"
 
             def ask(address: str = address) -> None:
@@ -40,39 +57,37 @@ def measure(scale: Scale) -> Section:
             [first] = time_calls(ask, 1)
             figures.append(Figure(f"{strategy}, first call", first * 1000, "ms"))
             figures += latency(strategy, time_calls(ask, scale.calls))
-    setting = f"POST /activelearning/… with {scale.pool} unlabeled, predicted images in the pool."
+    setting = (
+        f"POST /activelearning/… with {scale.pool} unlabeled images in the pool, predicted by two "
+        "model versions, each strategy with its options as they are by themselves. The first call "
+        "ranks the pool; that of the first strategy loads it as well."
+    )
     return Section("next-sample", "Next sample in a large pool", setting, tuple(figures))
 
 
 def fill(settings: Settings, count: int) -> None:
-    """Put ``count`` predicted images into a fresh database, as rows without files."""
+    """Put images predicted by two model versions into a fresh database, as rows without files."""
     settings.data.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     database.migrate()
     with database.writing() as session:
-        _add_model_version(session)
-        for images, predictions in _rows(count):
-            session.execute(insert(ImageRow), images)
-            session.execute(insert(PredictionRow), predictions)
+        for version in _VERSIONS:
+            _add_model_version(session, version)
+        for start in range(0, count, _CHUNK):
+            places = range(start, min(start + _CHUNK, count))
+            session.execute(insert(ImageRow), [_image(place) for place in places])
+            for version in _VERSIONS:
+                session.execute(insert(PredictionRow), list(_predictions(places, version)))
     database.close()
 
 
-def _add_model_version(session: Session) -> None:
+def _add_model_version(session: Session, number: int) -> None:
     version = ModelVersionRow(
-        id=1, job_id="bench", parent_id=None, sha256="0" * 64, card={}, label_count=0
+        id=number, job_id=f"bench-{number}", parent_id=None, sha256="0" * 64, card={}, label_count=0
     )
-    version.is_active, version.created_at = True, 0.0
+    version.is_active, version.created_at = number == _VERSIONS[-1], 0.0
     session.add(version)
     session.flush()
-
-
-def _rows(count: int) -> Iterator[tuple[list[dict[str, object]], list[dict[str, object]]]]:
-    rng = np.random.default_rng(0)
-    for start in range(0, count, _CHUNK):
-        places = range(start, min(start + _CHUNK, count))
-        measures = rng.lognormal(size=(len(places), 3)).tolist()
-        images = [_image(place) for place in places]
-        yield images, [_prediction(*pair) for pair in zip(places, measures, strict=True)]
 
 
 def _image(place: int) -> dict[str, object]:
@@ -94,21 +109,28 @@ def _image(place: int) -> dict[str, object]:
     }
 
 
-def _prediction(place: int, measures: list[float]) -> dict[str, object]:
-    clinical, lesion, agatston = measures
-    return {
-        "image_id": f"image-{place:06d}",
-        "model_version_id": 1,
-        "key": "bench",
-        "sha256": "0" * 64,
-        "scores": {},
-        "agatston_samples": [[agatston] * 4] * 20,
-        "agatston": 100 * agatston,
-        "clinical_uncertainty": clinical,
-        "lesion_uncertainty": lesion,
-        "region_uncertainty": 0.0,
-        "has_candidates": True,
-        "embedding": bytes(256),
-        "seconds": 1.0,
-        "created_at": float(place),
-    }
+def _predictions(places: range, version: int) -> Iterator[dict[str, object]]:
+    rng = np.random.default_rng([version, places.start])
+    samples = rng.lognormal(3, 1, size=(len(places), _SAMPLES, 4)).round(4)
+    totals = np.log1p(samples.sum(axis=2))
+    embeddings = rng.normal(size=(len(places), _FEATURES)).astype("<f4")
+    measures = rng.lognormal(size=(len(places), len(_MEASURES))).tolist()
+    for nth, place in enumerate(places):
+        yield {
+            **dict(zip(_MEASURES, measures[nth], strict=True)),
+            "image_id": f"image-{place:06d}",
+            "model_version_id": version,
+            "key": "bench",
+            "sha256": "0" * 64,
+            "scores": {},
+            "agatston_samples": samples[nth].tolist(),
+            "agatston": float(np.expm1(np.median(totals[nth]))),
+            "clinical_uncertainty": float(totals[nth].std(ddof=1)),
+            "region_uncertainty": 0.0,
+            "has_candidates": True,
+            "lesion_count": int(measures[nth][0] * 3),
+            "slice_count": int(measures[nth][1] * 6),
+            "embedding": embeddings[nth].tobytes(),
+            "seconds": 1.0,
+            "created_at": float(place),
+        }
