@@ -167,10 +167,8 @@ def _patient(scale: Scale, index: int) -> Phantom:
 
 def _doubled(phantom: Phantom) -> Phantom:
     volume = phantom.volume
-    hu, labels = (
-        array.repeat(2, axis=0).repeat(2, axis=1).repeat(2, axis=2)
-        for array in (volume.hu, phantom.labels)
-    )
+    hu = volume.hu.repeat(2, axis=0).repeat(2, axis=1).repeat(2, axis=2)
+    labels = phantom.labels.repeat(2, axis=0).repeat(2, axis=1).repeat(2, axis=2)
     half = np.diag([0.5, 0.5, 0.5, 1.0])
     grid = replace(volume.grid, shape=hu.shape, affine=volume.grid.affine @ half)
     return replace(phantom, volume=replace(volume, hu=hu, grid=grid), labels=labels)
