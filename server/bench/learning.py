@@ -14,12 +14,14 @@ from app.imaging.reader import read_volume
 from app.predictions import load_predictor
 from app.recipes import calcium
 from app.settings import Settings, load_settings
+from models import checkpoint
+from models.operating_point import LESION_MARGIN
 from models.training.trainer import Trainer
 from server.bench.figures import Figure, Section
 from server.bench.scale import Scale
 from server.demo.patients import Order, Patient, make_patients
 
-_TRAINING, _TEST = 40, 20
+_TRAINING, _VALIDATION, _TEST = 40, 10, 20
 _SIZE: Final = (128, 128, 24)
 _TRAINING_SEED, _TEST_SEED = 11, 12
 
@@ -29,10 +31,11 @@ def measure(scale: Scale) -> Section:
     torch.set_num_threads(os.cpu_count() or 1)
     settings = load_settings(profile="small", device="cpu")
     folder = scale.folder / "learning"
-    training_count, test_count = (4, 3) if scale.is_quick else (_TRAINING, _TEST)
-    training = _cases(scale, folder, _TRAINING_SEED, training_count)
-    test = _cases(scale, folder, _TEST_SEED, test_count)
-    trainer, seconds = _train(scale, settings, training, folder)
+    counts = (4, 2, 3) if scale.is_quick else (_TRAINING, _VALIDATION, _TEST)
+    labeled = _cases(scale, folder, _TRAINING_SEED, counts[0] + counts[1])
+    training, validation = labeled[: counts[0]], labeled[counts[0] :]
+    test = _cases(scale, folder, _TEST_SEED, counts[2])
+    trainer, seconds = _train(scale, settings, training, validation, folder)
     path = folder / "weights.safetensors"
     trainer.write_checkpoint(path, {})
     scale.narrator.progress("judging on unseen patients")
@@ -43,11 +46,13 @@ def measure(scale: Scale) -> Section:
     return Section(
         "learning",
         "Training on synthetic patients",
-        f"{len(training)} patients of {size} voxels (seed {_TRAINING_SEED}), {trainer.epoch}"
-        f" epochs, judged on {len(test)} unseen ones (seed {_TEST_SEED}),"
+        f"{len(training)} patients of {size} voxels to fit and {len(validation)} to choose the"
+        f" epoch and the margin of a lesion by (seed {_TRAINING_SEED}), {trainer.epoch} epochs,"
+        f" judged on {len(test)} unseen ones (seed {_TEST_SEED}),"
         f" {torch.get_num_threads()} threads.",
         (
             Figure("training", seconds, "s"),
+            Figure("margin of a lesion, log odds", _margin(path), ""),
             *_quality(agreement),
             Figure("prediction and scores per patient", each, "s", f"{settings.samples} samples"),
         ),
@@ -76,16 +81,26 @@ def _case(patient: Patient) -> EvaluationCase:
 
 
 def _train(
-    scale: Scale, settings: Settings, cases: list[EvaluationCase], folder: Path
+    scale: Scale,
+    settings: Settings,
+    cases: list[EvaluationCase],
+    validation: list[EvaluationCase],
+    folder: Path,
 ) -> tuple[Trainer, float]:
     config = calcium.trainer_config(settings, max_epochs=1 if scale.is_quick else 0, device="cpu")
     training = [case.training for case in cases]
-    trainer = Trainer(calcium.network_config(settings), config, training, [], folder / "run")
+    held_out = [case.training for case in validation]
+    trainer = Trainer(calcium.network_config(settings), config, training, held_out, folder / "run")
     started = perf_counter()
     while not trainer.is_finished:
         report = trainer.run_epoch(lambda _: None, lambda: False)
         scale.narrator.progress(f"epoch {report.epoch}/{config.epochs}, {report.seconds:.0f} s")
     return trainer, perf_counter() - started
+
+
+def _margin(path: Path) -> float:
+    """Return how sure of a lesion the checkpoint asks its network to be."""
+    return float(str(checkpoint.load(path).facts[LESION_MARGIN]))
 
 
 def _quality(agreement: Agreement | None) -> tuple[Figure, ...]:
