@@ -13,8 +13,8 @@ from app.evaluation import EvaluationCase
 from app.settings import Settings
 from app.simulation.costs import CostModel
 
-POOL, TEST = "pool", "test"
-"""Names of the sets that every simulation has."""
+POOL, VALIDATION, TEST = "pool", "validation", "test"
+"""Names of the sets that every simulation has; validation patients serve all arms alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Oracle:
     """All images of a simulation.
 
     Attributes:
-        sets: Images by set: ``POOL``, ``TEST``, and strata of the same name in all arms.
+        sets: Images by set: ``POOL``, ``VALIDATION``, which may be empty, ``TEST``, and strata.
         patients: Patient of each image of the pool.
     """
 
@@ -30,7 +30,7 @@ class Oracle:
     patients: Sequence[str]
 
     def __post_init__(self) -> None:
-        """Refuse patients on both sides and sets without images."""
+        """Refuse a pool or a test without images."""
         if not self.sets[POOL] or not self.sets[TEST]:
             raise InvalidInputError("a simulation needs images to choose from and images to test")
 
@@ -38,6 +38,16 @@ class Oracle:
     def pool(self) -> Sequence[EvaluationCase]:
         """Images whose labels can be bought."""
         return self.sets[POOL]
+
+    @property
+    def validation(self) -> Sequence[EvaluationCase]:
+        """Images by which a model chooses how sure of a lesion to be, the same for all arms."""
+        return self.sets.get(VALIDATION, ())
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Names of the sets that models are judged on."""
+        return tuple(name for name in self.sets if name not in (POOL, VALIDATION))
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:

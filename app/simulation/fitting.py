@@ -14,7 +14,7 @@ from app.evaluation import EvaluationCase
 from app.predictions import predict
 from app.recipes import calcium
 from app.settings import Settings
-from app.simulation.cases import POOL, TEST, Oracle
+from app.simulation.cases import TEST, Oracle
 from app.simulation.judging import judge_patient, stack
 from app.simulation.outcomes import Outcome, Unit, pool_view
 from app.simulation.plan import Task, network_config, trainer_config
@@ -37,9 +37,9 @@ def run_unit(unit: Unit, task: Task, oracle: Oracle, settings: Settings) -> Outc
     own = settings.model_copy(update={"seed": unit.seed, "samples": task.samples})
     quick = own.model_copy(update={"samples": _JUDGING_SAMPLES})
     started = time.process_time()
-    predictor = _fit(unit, task, [oracle.pool[place] for place in unit.places], own)
+    labeled = [oracle.pool[place] for place in unit.places]
+    predictor = _fit(unit, task, labeled, oracle.validation, own)
     trained = time.process_time()
-    names = [name for name in oracle.sets if name != POOL]
     tables = {
         name: stack(
             [
@@ -47,7 +47,7 @@ def run_unit(unit: Unit, task: Task, oracle: Oracle, settings: Settings) -> Outc
                 for case in oracle.sets[name]
             ]
         )
-        for name in (names if unit.judges_strata else [TEST])
+        for name in (oracle.judged if unit.judges_strata else (TEST,))
     }
     pool = None
     if unit.predicts_pool:
@@ -55,10 +55,17 @@ def run_unit(unit: Unit, task: Task, oracle: Oracle, settings: Settings) -> Outc
     return Outcome(tables, pool, trained - started, time.process_time() - trained)
 
 
-def _fit(unit: Unit, task: Task, cases: Sequence[EvaluationCase], settings: Settings) -> Predictor:
-    """Train the stages of an arm; there is no validation, so that all labels are spent alike."""
+def _fit(
+    unit: Unit,
+    task: Task,
+    cases: Sequence[EvaluationCase],
+    validation: Sequence[EvaluationCase],
+    settings: Settings,
+) -> Predictor:
+    """Train the stages of an arm; validation patients choose how sure of a lesion to be."""
     recipe = trainer_config(task, settings)
     training = [case.training for case in cases]
+    held_out = [case.training for case in validation]
     weights: Mapping[str, Tensor] | None = None
     with tempfile.TemporaryDirectory(prefix="caclabel-simulation-") as name:
         path = Path(name) / "weights.safetensors"
@@ -66,7 +73,7 @@ def _fit(unit: Unit, task: Task, cases: Sequence[EvaluationCase], settings: Sett
             calcium.training_stages(unit.training, network_config(task), recipe)
         ):
             folder = Path(name) / str(number)
-            trainer = Trainer(stage.network, stage.trainer, training, [], folder, weights)
+            trainer = Trainer(stage.network, stage.trainer, training, held_out, folder, weights)
             while not trainer.is_finished:
                 trainer.run_epoch(lambda _: None, lambda: False)
             weights = trainer.weights

@@ -51,6 +51,8 @@ class Patients:
 
     Attributes:
         pool: Patients whose labels can be bought.
+        validation: Patients by whom every model chooses how sure of a lesion to be; their
+            labels come on top of every budget.
         test: Patients that every model is judged on.
         stratum: Patients who are scanned again with noise, with motion and with metal.
         size: Voxels along (Z, Y, X).
@@ -58,6 +60,7 @@ class Patients:
     """
 
     pool: int
+    validation: int
     test: int
     stratum: int
     size: tuple[int, int, int]
@@ -168,7 +171,10 @@ def network_config(task: Task) -> NetworkConfig:
 
 
 def trainer_config(task: Task, settings: Settings) -> TrainerConfig:
-    """Return the recipe of the deployment with the task's sizes; it ends at no validation."""
+    """Return the recipe of the deployment with the task's sizes.
+
+    Validation neither ends a training nor chooses its epoch: all arms get the same batches.
+    """
     recipe = calcium.trainer_config(settings, max_epochs=task.epochs, device=settings.device)
     sampling = recipe.sampling
     if not task.plants:
@@ -184,5 +190,6 @@ def trainer_config(task: Task, settings: Settings) -> TrainerConfig:
         # The average must forget the first weights within the training.
         average_decay=min(recipe.average_decay, 1.0 - 5.0 / (steps * recipe.epochs)),
         patience=None,
+        validate_every=recipe.epochs,
         sampling=sampling,
     )

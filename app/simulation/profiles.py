@@ -21,7 +21,7 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
             steps=20,
             batch=16,
             plants=False,
-            patients=Patients(pool=80, test=60, stratum=20, size=(12, 64, 64)),
+            patients=Patients(pool=80, validation=12, test=60, stratum=20, size=(12, 64, 64)),
         ),
         "quick": Task(
             budgets=(4, 8),
@@ -31,7 +31,7 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
             batch=8,
             samples=5,
             plants=False,
-            patients=Patients(pool=12, test=8, stratum=2, size=(12, 64, 64)),
+            patients=Patients(pool=12, validation=3, test=8, stratum=2, size=(12, 64, 64)),
         ),
     }
 )

@@ -21,7 +21,7 @@ from app.calcium.phantom.metal import LEAD
 from app.evaluation import EvaluationCase
 from app.imaging.volume import Grid, Volume
 from app.recipes import calcium
-from app.simulation.cases import POOL, TEST, Oracle
+from app.simulation.cases import POOL, TEST, VALIDATION, Oracle
 from app.simulation.plan import Patients
 from app.store.files import write_durably
 
@@ -39,7 +39,7 @@ STRATA: Final = MappingProxyType(
 )
 """How the patients of each stratum are scanned; the dose of the clean one is a usual one."""
 
-_TEST_FROM, _STRATA_FROM = 100_000, 200_000
+_TEST_FROM, _STRATA_FROM, _VALIDATION_FROM = 100_000, 200_000, 300_000
 """Numbers of the first patients who are no pool; a larger pool leaves the others as they are."""
 
 _MAX_SEED: Final = 2**63
@@ -70,6 +70,8 @@ def orders(patients: Patients) -> list[Order]:
     """List every patient of a simulation."""
     plain = PhantomConfig(shape=patients.size)
     wanted = [(POOL, number, plain) for number in range(patients.pool)]
+    validation = range(_VALIDATION_FROM, _VALIDATION_FROM + patients.validation)
+    wanted += [(VALIDATION, number, plain) for number in validation]
     wanted += [(TEST, _TEST_FROM + number, plain) for number in range(patients.test)]
     for name, config in STRATA.items():
         sized = replace(config, shape=patients.size)

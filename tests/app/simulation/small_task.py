@@ -13,7 +13,7 @@ from app.simulation.running import PATIENTS
 from app.simulation.synthetic import Order, orders, write_case
 
 SHAPE = (4, 32, 32)
-PEOPLE = Patients(pool=7, test=4, stratum=1, size=SHAPE, seed=3)
+PEOPLE = Patients(pool=7, validation=2, test=4, stratum=1, size=SHAPE, seed=3)
 TASK = Task(
     budgets=(2, 4),
     network="tiny",
