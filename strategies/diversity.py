@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from strategies.base import Candidates, Options
-from strategies.ranking import NoOpinion, pick_highest
+from strategies.ranking import NoOpinion, pick_highest, worth_labeling
 from strategies.strata import UNSCORED_STRATUM, candidate_strata
 from strategies.strategy import Option
 
@@ -78,11 +78,14 @@ def rank_diverse(candidates: Candidates, options: Options) -> Farthest | NoOpini
     needs_scores = bool(candidates.is_scored.any())
     is_known: NDArray[np.bool_] = ~np.isnan(candidates.embedding.sum(axis=1))
     if needs_scores:
-        is_known = is_known & candidates.is_scored
+        # An empty heart is left to the random draws, as by every strategy.
+        is_known = is_known & worth_labeling(candidates)
+    if not (is_known.any() and candidates.embedding.shape[1]):
+        return NoOpinion(needs_scores=True)
     embedding, taken = _standardized(candidates, is_known)
     between = cdist(embedding, embedding).astype(np.float32)
     typicality = _typicality(between, is_known)
-    lowest = np.quantile(typicality[is_known], options["outlier_share"]) if is_known.any() else 0.0
+    lowest = np.quantile(typicality[is_known], options["outlier_share"])
     nothing = np.full(len(between), np.inf)
     return Farthest(
         between,
@@ -111,7 +114,7 @@ def _standardized(
     """Return the embeddings of pool and taken images with deviation 1 in each column."""
     assert candidates.embedding is not None  # noqa: S101 - the caller has looked
     embedding = np.where(is_known[:, None], candidates.embedding, 0.0).astype(np.float64)
-    scale = embedding[is_known].std(axis=0) if is_known.any() else np.ones(embedding.shape[1])
+    scale = embedding[is_known].std(axis=0)
     scale[scale == 0] = 1.0
     taken = candidates.taken_embedding
     if taken is None or taken.shape[1] != embedding.shape[1]:

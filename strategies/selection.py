@@ -129,7 +129,7 @@ def prepared(ranking: Ranking, candidates: Candidates, options: Options) -> Prep
 
 def _without_gaps(patient: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number groups from 0 without large gaps."""
-    if patient.size and 0 <= patient.min() and patient.max() < patient.size:
+    if patient.size and patient.min() >= 0 and patient.max() < patient.size:
         return patient
     return np.unique(patient, return_inverse=True)[1]
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Row, bindparam, create_engine, func, select
+from sqlalchemy import Connection, Engine, RowMapping, bindparam, create_engine, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 from sqlalchemy.pool import Pool as ConnectionPool
@@ -146,7 +146,7 @@ class PoolMirror:
         self._registered_at = -np.inf
         self._gone_at: float | None = None
         self._counted_at = -np.inf
-        self._changes: tuple[int, int] | None = None
+        self._changes: tuple[int, int | None] | None = None
         self._unlabeled_at: float | None = None
         self._version = _NO_VERSION
         self._step = 0
@@ -205,12 +205,12 @@ class PoolMirror:
         return [self._place[image_id] for image_id in image_ids if image_id in self._place]
 
     def _refresh(self, connection: Connection) -> None:
-        state = connection.execute(_STATE).one()
-        changes = (state.change_count, state.last_change or 0)
-        if changes != self._changes or not self._add_images(connection, state.gone_at):
+        state = connection.execute(_STATE).mappings().one()
+        changes = (state["change_count"], state["last_change"])
+        if changes != self._changes or not self._add_images(connection, state["gone_at"]):
             self._clear()
             self._changes = changes
-            self._add_images(connection, state.gone_at)
+            self._add_images(connection, state["gone_at"])
         self._add_predictions(connection, state)
         self._add_labels(connection, state)
         self._add_leases(connection, state)
@@ -251,8 +251,8 @@ class PoolMirror:
         self._served_at = np.append(self._served_at, np.full(count, -np.inf))
         self._served_by = np.append(self._served_by, np.full(count, -1, np.int64))
 
-    def _add_predictions(self, connection: Connection, state: Row[Any]) -> None:
-        version = state.version or _NO_VERSION
+    def _add_predictions(self, connection: Connection, state: RowMapping) -> None:
+        version = state["version"] or _NO_VERSION
         if version != self._version:
             self._version, self._last_prediction, self._ranked = version, 0, None
             self._measures[:] = np.nan
@@ -274,9 +274,9 @@ class PoolMirror:
             self._has_candidates[places] = [row[2] for row in rows]
             self._measures[:, places] = np.array([row[3:] for row in rows]).T
 
-    def _add_labels(self, connection: Connection, state: Row[Any]) -> None:
-        if state.unlabeled_at != self._unlabeled_at:
-            self._unlabeled_at, self._last_label = state.unlabeled_at, 0
+    def _add_labels(self, connection: Connection, state: RowMapping) -> None:
+        if state["unlabeled_at"] != self._unlabeled_at:
+            self._unlabeled_at, self._last_label = state["unlabeled_at"], 0
             self._is_labeled[:] = False
             self._seen["label"] = None
         if not self._is_new(connection, state, "label"):
@@ -288,7 +288,7 @@ class PoolMirror:
         for place, (_, _, tag, deleted_at) in zip(places, rows, strict=True):
             self._is_labeled[place] |= tag == FINAL_TAG and deleted_at is None
 
-    def _add_leases(self, connection: Connection, state: Row[Any]) -> None:
+    def _add_leases(self, connection: Connection, state: RowMapping) -> None:
         if not self._is_new(connection, state, "lease"):
             return
         after = self._last_lease - _OVERLAP
@@ -298,9 +298,9 @@ class PoolMirror:
             self._served_at[places] = [row[2] for row in rows]
             self._served_by[places] = [row[3] or _NO_VERSION for row in rows]
 
-    def _is_new(self, connection: Connection, state: Row[Any], table: str) -> bool:
+    def _is_new(self, connection: Connection, state: RowMapping, table: str) -> bool:
         """Tell whether a table may have rows that were not read; SQLite shows them in order."""
-        last = getattr(state, table)
+        last = state[table]
         is_known = connection.dialect.name == "sqlite" and self._seen.get(table) == last
         self._seen[table] = last
         return last is not None and not is_known

@@ -8,6 +8,7 @@ import requests
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from app.prediction_keys import prediction_key
 from app.settings import Settings
 from app.store.database import Database
 from app.store.tables import ImageRow, ModelVersionRow, PredictionRow
@@ -77,7 +78,8 @@ def fill(settings: Settings, count: int) -> None:
             places = range(start, min(start + _CHUNK, count))
             session.execute(insert(ImageRow), [_image(place) for place in places])
             for version in _VERSIONS:
-                session.execute(insert(PredictionRow), list(_predictions(places, version)))
+                predictions = _predictions(places, version, prediction_key(settings))
+                session.execute(insert(PredictionRow), list(predictions))
     database.close()
 
 
@@ -109,7 +111,7 @@ def _image(place: int) -> dict[str, object]:
     }
 
 
-def _predictions(places: range, version: int) -> Iterator[dict[str, object]]:
+def _predictions(places: range, version: int, key: str) -> Iterator[dict[str, object]]:
     rng = np.random.default_rng([version, places.start])
     samples = rng.lognormal(3, 1, size=(len(places), _SAMPLES, 4)).round(4)
     totals = np.log1p(samples.sum(axis=2))
@@ -120,7 +122,7 @@ def _predictions(places: range, version: int) -> Iterator[dict[str, object]]:
             **dict(zip(_MEASURES, measures[nth], strict=True)),
             "image_id": f"image-{place:06d}",
             "model_version_id": version,
-            "key": "bench",
+            "key": key,  # of another one a server that starts deletes them
             "sha256": "0" * 64,
             "scores": {},
             "agatston_samples": samples[nth].tolist(),
