@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.store.database import Database
 from app.store.tables import ImageRow, ModelVersionRow, PredictionRow
 from server.bench.figures import Figure, Section, latency, time_calls
+from server.bench.processor_time import processor_seconds
 from server.bench.scale import Scale
 from server.bench.site import running_site
 from server.demo.server_process import private_settings
@@ -57,7 +58,13 @@ def measure(scale: Scale) -> Section:
 
             [first] = time_calls(ask, 1)
             figures.append(Figure(f"{strategy}, first call", first * 1000, "ms"))
+            session = site.waiting.server.process.pid
+            before = processor_seconds(session)
             figures += latency(strategy, time_calls(ask, scale.calls))
+            after = processor_seconds(session)
+            if before is not None and after is not None:
+                each = (after - before) / scale.calls * 1000
+                figures.append(Figure(f"{strategy}, processor time", each, "ms", "mean of a call"))
     setting = (
         f"POST /activelearning/… with {scale.pool} unlabeled images in the pool, predicted by two "
         "model versions, each strategy with its options as they are by themselves. The first call "
