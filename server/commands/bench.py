@@ -13,6 +13,7 @@ from server.bench.markdown import as_markdown
 from server.bench.scale import Scale, quick_scale
 from server.bench.sections import LONG, measure, section_names
 from server.demo.narration import Narrator
+from server.page_section import rewrite_around_section
 
 DESCRIPTION: Final = "measure latencies, costs and learning on this machine"
 
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(as_json(sections, facts), indent=2), encoding="utf-8")
     if arguments.markdown:
-        arguments.markdown.write_text(as_markdown(sections, facts), encoding="utf-8")
+        rewrite_around_section(arguments.markdown, as_markdown(sections, facts))
     return 0
 
 

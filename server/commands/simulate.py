@@ -22,14 +22,12 @@ from app.simulation.tables import tables, write_csv
 from app.store.files import write_durably
 from server.bench.machine import machine_facts
 from server.demo.narration import Narrator
+from server.page_section import put_section
 
 DESCRIPTION: Final = "compare strategies and trainings against an oracle, with all statistics"
 
 REPORT, RUNS = "report.html", "runs.json"
 """Files in the folder of a simulation."""
-
-_BEGIN: Final = "<!-- written by caclabel simulate: begin -->"
-_END: Final = "<!-- written by caclabel simulate: end -->"
 
 _BAR: Final = 24
 """Characters of the progress bar."""
@@ -135,18 +133,6 @@ def _write_results(
     write_durably(folder / REPORT, report.render(analysis, task, about).encode())
     if arguments.markdown:
         put_section(arguments.markdown, report.markdown(analysis, task, about))
-
-
-def put_section(page: Path, section: str) -> None:
-    """Put the section into a page, in the place of the one from before, or at its end."""
-    before = page.read_text(encoding="utf-8") if page.exists() else ""
-    begin, end = before.find(_BEGIN), before.find(_END)
-    block = f"{_BEGIN}\n{section.rstrip()}\n{_END}"
-    if begin >= 0 and end > begin:
-        text = before[:begin] + block + before[end + len(_END) :]
-    else:
-        text = f"{before.rstrip()}\n\n{block}\n".lstrip()
-    page.write_text(text, encoding="utf-8")
 
 
 def _task(arguments: argparse.Namespace) -> Task:

@@ -18,26 +18,6 @@ def parsed(*words: str) -> argparse.Namespace:
     return parser.parse_args(["out", *words])
 
 
-def test_a_section_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("# Benchmarks\n\nfirst\n")
-    simulate.put_section(page, "## Simulated\nold\n")
-    simulate.put_section(page, "## Simulated\nnew\n")
-    text = page.read_text()
-    assert text.startswith("# Benchmarks\n\nfirst\n\n<!--")
-    assert text.count("## Simulated") == 1
-    assert "new" in text
-    assert "old" not in text
-
-
-def test_what_follows_the_section_stays(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    simulate.put_section(page, "one")
-    page.write_text(page.read_text() + "\n## After\n")
-    simulate.put_section(page, "two")
-    assert page.read_text().endswith("end -->\n\n## After\n")
-
-
 def test_all_arms_are_compared_by_default() -> None:
     plan = simulate._plan(parsed(), simulate._task(parsed()))
     names = [arm.name for arm in plan.arms]
