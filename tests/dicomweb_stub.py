@@ -17,6 +17,8 @@ class Answer(NamedTuple):
     status: int = 200
     missing: int = 0
     """Bytes that are announced beside the body and do not come until the stub ends."""
+    has_length: bool = True
+    """Whether the length is announced at all; the end of the connection tells it otherwise."""
 
 
 class Query(NamedTuple):
@@ -51,7 +53,8 @@ def stub(answer: Callable[[Query], Answer]) -> Iterator[Stub]:
             reply = running.answer(query)
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.kind)
-            self.send_header("Content-Length", str(len(reply.body) + reply.missing))
+            if reply.has_length:
+                self.send_header("Content-Length", str(len(reply.body) + reply.missing))
             self.end_headers()
             self.wfile.write(reply.body)
             if reply.missing:

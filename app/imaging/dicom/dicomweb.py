@@ -21,7 +21,7 @@ from dicomweb_client import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
 
 from app.errors import PacsDownError, PacsRefusedError, SettingsError
-from app.imaging.dicom.answer_body import AnswerBody
+from app.imaging.dicom.answer_body import AnswerBody, watch_end
 from app.imaging.dicom.credentials import Credentials
 from app.imaging.dicom.dicomweb_answers import (
     AWAY,
@@ -168,11 +168,7 @@ class DicomwebServer:
         return [one for one in found if one and (wanted is None or one.modality in wanted)]
 
     def find_objects(self, filters: Mapping[str, str]) -> list[RemoteInstance]:
-        """Find all instances that match, of whatever study and series.
-
-        Args:
-            filters: Wanted value by keyword of the attribute.
-        """
+        """Find all instances that match, of whatever study and series; see ``find_series``."""
 
         def page(client: DICOMwebClient, offset: int) -> list[_Item]:
             items: list[_Item] = client.search_for_instances(
@@ -334,6 +330,7 @@ class DicomwebServer:
     def _client(self) -> Iterator[DICOMwebClient]:
         with requests.Session() as session:
             session.auth = self._credentials
+            session.hooks["response"] = [watch_end]
             session.headers["Accept"] = "application/dicom+json"
             client = DICOMwebClient(
                 self.url,

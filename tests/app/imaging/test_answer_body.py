@@ -40,6 +40,24 @@ def test_an_answer_that_breaks_off_is_no_whole_one() -> None:
             body.read()
 
 
+@pytest.mark.parametrize(
+    ("body", "is_whole"),
+    [(b"--x\r\n\r\nframe\r\n--x--", True), (b"--x\r\n\r\nframe\r\n--x--\r\n", True),
+     (b"--x\r\n\r\nfra", False), (b"--x\r\n\r\nframe\r\n--x", False)],
+)  # fmt: skip
+def test_without_a_length_the_last_boundary_tells_the_end(body: bytes, is_whole: bool) -> None:
+    answer = Answer(body, "multipart/related; boundary=x", has_length=False)
+    with stub(lambda _: answer) as running:
+        server = DicomwebServer(running.url, timeout_s=30.0)
+        opened = server.body(server.open("studies", "", {}))
+        assert opened.read() == body
+        if is_whole:
+            assert opened.read() == b""
+        else:
+            with pytest.raises(PacsDownError, match="broke off"):
+                opened.read()
+
+
 @pytest.mark.parametrize(("step_s", "is_too_slow"), [(0.01, False), (11.0, True)])
 def test_dripping_is_no_answering(step_s: float, is_too_slow: bool) -> None:
     time_s = 0.0

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -132,6 +133,11 @@ def one(series_uid: str, modality: str = "CT") -> dict[str, str]:
     return {"0020000D": "1.2", "0020000E": series_uid, "00080060": modality}
 
 
+def unannounced(answer: Answer, *, lost_bytes: int = 0) -> Answer:
+    """Answer as Orthanc does, without a length; one that was killed meanwhile loses the end."""
+    return answer._replace(body=answer.body[: len(answer.body) - lost_bytes], has_length=False)
+
+
 def multipart(*contents: bytes, is_whole: bool = True) -> Answer:
     parts = [b"--x\r\nContent-Type: application/dicom\r\n\r\n" + one for one in contents]
     body = b"\r\n".join(parts) + (b"\r\n--x--\r\n" if is_whole else b"")
@@ -177,6 +183,34 @@ class TestServersNotToTrust:
 
         with stub(answer) as running, pytest.raises(PacsDownError, match=f"sent {sent} of 5"):
             DicomwebServer(running.url).retrieve(*uids(series[0]), tmp_path)
+
+    @pytest.mark.parametrize("lost_bytes", [3, 40, 2000])
+    def test_a_slice_that_broke_off_is_no_slice(
+        self, series: list[list[Path]], tmp_path: Path, lost_bytes: int
+    ) -> None:
+        contents = [path.read_bytes() for path in series[0]]
+        listed = [{"00080018": str(pydicom.dcmread(path).SOPInstanceUID)} for path in series[0]]
+
+        def answer(query: Query) -> Answer:
+            is_search = query.path.endswith("/instances")
+            cut = unannounced(multipart(*contents), lost_bytes=lost_bytes)
+            return qido(*listed) if is_search else cut
+
+        with stub(answer) as running, pytest.raises(PacsDownError, match="broke off"):
+            DicomwebServer(running.url).retrieve(*uids(series[0]), tmp_path)
+
+    def test_an_instance_that_broke_off_is_none(self, series: list[list[Path]]) -> None:
+        path = series[0][0]
+        whole = multipart(path.read_bytes())
+        sop_uid = str(pydicom.dcmread(path).SOPInstanceUID)
+        with stub(lambda _: unannounced(whole, lost_bytes=40)) as running:
+            server = DicomwebServer(running.url)
+            with pytest.raises(PacsDownError, match="broke off"):
+                server.retrieve_instance(*uids(series[0]), sop_uid)
+        with stub(lambda _: unannounced(whole)) as running:
+            server = DicomwebServer(running.url)
+            content = server.retrieve_instance(*uids(series[0]), sop_uid)
+        assert pydicom.dcmread(BytesIO(content)) == pydicom.dcmread(path)
 
     def test_another_series_than_asked_for_is_refused(
         self, series: list[list[Path]], tmp_path: Path
