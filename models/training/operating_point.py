@@ -17,7 +17,7 @@ _MARGINS: Final = np.arange(0.0, 8.01, 0.5)
 
 _EXPECTED_MARGIN: Final = 3.0
 """Log odds to ask for before many patients have spoken. The sampling of slices adds 1.7 to the
-log odds of calcium; the rest was measured, see docs/adr/0011."""
+log odds of calcium; the rest was measured, see docs/adr/0012."""
 
 _EXPECTATION_WEIGHT: Final = 10
 """Patients that it counts for: the best margin of ten patients may be 0 as well as 8."""

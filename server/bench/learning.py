@@ -42,6 +42,9 @@ def measure(scale: Scale) -> Section:
     started = perf_counter()
     agreement = judge(load_predictor(path, "cpu"), test, settings)
     each = (perf_counter() - started) / len(test)
+    plain_path = folder / "plain.safetensors"
+    trainer.write_checkpoint(plain_path, {LESION_MARGIN: 0.0})
+    plain = judge(load_predictor(plain_path, "cpu"), test, settings)
     size = "x".join(map(str, _SIZE))
     return Section(
         "learning",
@@ -53,7 +56,8 @@ def measure(scale: Scale) -> Section:
         (
             Figure("training", seconds, "s"),
             Figure("margin of a lesion, log odds", _margin(path), ""),
-            *_quality(agreement),
+            *_quality(agreement, ""),
+            *_quality(plain, "without the margin"),
             Figure("prediction and scores per patient", each, "s", f"{settings.samples} samples"),
         ),
     )
@@ -103,13 +107,13 @@ def _margin(path: Path) -> float:
     return float(str(checkpoint.load(path).facts[LESION_MARGIN]))
 
 
-def _quality(agreement: Agreement | None) -> tuple[Figure, ...]:
+def _quality(agreement: Agreement | None, note: str) -> tuple[Figure, ...]:
     if agreement is None:
         return ()
     return (
-        Figure("calcium volume F1", agreement.volume_f1, ""),
-        Figure("Agatston ICC(2,1)", agreement.agatston_icc, ""),
-        Figure("Agatston mean absolute error", agreement.agatston_mae, ""),
-        Figure("risk category kappa, linear weights", agreement.category_kappa, ""),
-        Figure("patients with calcium only in the prediction", agreement.false_calcium, ""),
+        Figure("calcium volume F1", agreement.volume_f1, "", note),
+        Figure("Agatston ICC(2,1)", agreement.agatston_icc, "", note),
+        Figure("Agatston mean absolute error", agreement.agatston_mae, "", note),
+        Figure("risk category kappa, linear weights", agreement.category_kappa, "", note),
+        Figure("patients with calcium only in the prediction", agreement.false_calcium, "", note),
     )
