@@ -274,3 +274,45 @@ def test_forgets_predictions_that_were_deleted(database: Database) -> None:
     with database.writing() as session:
         add_prediction(session, "a", version, uncertainty=2.0)
     assert is_scored() == [True, True]
+
+
+def test_a_few_new_scores_do_not_change_what_is_ranked(database: Database) -> None:
+    ids = [f"image-{number:03d}" for number in range(210)]
+    with database.writing() as session:
+        for image_id in ids:
+            add_image(session, image_id)
+        version = add_model_version(session).id
+        for image_id in ids[:200]:
+            add_prediction(session, image_id, version, uncertainty=1.0)
+    mirror = PoolMirror()
+
+    def scored_after(image_ids: list[str]) -> int:
+        with database.writing() as session:
+            for image_id in image_ids:
+                add_prediction(session, image_id, version, uncertainty=1.0)
+        with database.engine.connect() as connection:
+            return int(mirror.pool(connection, (), ()).candidates.is_scored.sum())
+
+    # A hundredth of 200 may change unseen; the third new score makes all three known.
+    assert scored_after([]) == 200
+    assert scored_after(ids[200:202]) == 200
+    assert scored_after(ids[202:203]) == 203
+
+
+def test_a_pool_that_was_handed_out_stays_as_it_was(database: Database) -> None:
+    with database.writing() as session:
+        for image_id in "ab":
+            add_image(session, image_id)
+        version = add_model_version(session).id
+        add_prediction(session, "a", version, uncertainty=1.0)
+    mirror = PoolMirror()
+    with database.engine.connect() as connection:
+        before = mirror.pool(connection, (), ())
+    known = facts(before)
+    with database.writing() as session:
+        add_prediction(session, "b", version, uncertainty=2.0)
+        session.add(label_row("a"))
+        add_image(session, "c", at=9.0)
+    with database.engine.connect() as connection:
+        assert facts(mirror.pool(connection, (), ())) != known
+    assert facts(before) == known
