@@ -279,6 +279,7 @@
     return location.pathname.endsWith('/monai-label');
   }
 
+  const NEXT_SAMPLE = /\/activelearning\/[^/]+$/;
   const CLICK_MODEL = /\/infer\/(lesion_click|lesion_assign)\b/;
   const ARTERIES = Object.keys(COLORS);
 
@@ -293,6 +294,11 @@
     const params = JSON.parse(body.get('params'));
     body.set('params', JSON.stringify({ ...params, label: chosenLabel() }));
     return body;
+  }
+
+  // The panel asks for its next sample in nobody's name, and all browsers would share its leases.
+  function withAnnotator(body) {
+    return JSON.stringify({ ...JSON.parse(body || '{}'), client_id: annotator() });
   }
 
   // The panel draws an answer only where no other segment is: a lesion inside a region, or in
@@ -332,9 +338,15 @@
       });
     }
 
-    function watch(request, model) {
+    function sendChanged(request, change) {
       const send = request.send.bind(request);
-      request.send = (body) => send(model === 'lesion_click' ? withLabel(body) : body);
+      request.send = (body) => send(change(body));
+    }
+
+    function watch(request, model) {
+      if (model === 'lesion_click') {
+        sendChanged(request, withLabel);
+      }
       request.addEventListener('load', () =>
         request.status === 200 ? prepare(model, request.response) : explain(request.response)
       );
@@ -345,6 +357,8 @@
       const model = isMonaiLabel() && String(url).match(CLICK_MODEL);
       if (model) {
         watch(this, model[1]);
+      } else if (isMonaiLabel() && NEXT_SAMPLE.test(url) && annotator()) {
+        sendChanged(this, withAnnotator);
       }
       return open.call(this, method, url, ...rest);
     };

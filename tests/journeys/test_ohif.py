@@ -90,6 +90,17 @@ def test_the_next_sample_leads_to_its_study(viewer: Viewer, server: RunningServe
     )
 
 
+def test_a_sample_is_offered_to_who_opened_the_viewer(
+    viewer: Viewer, server: RunningServer
+) -> None:
+    viewer.next_sample()
+    connection = sqlite3.connect(server.data / "caclabel.sqlite")
+    try:
+        assert set(connection.execute("SELECT client_id FROM leases")) == {(_ANNOTATOR,)}
+    finally:
+        connection.close()
+
+
 def test_a_saved_label_is_what_was_shown(
     viewer: Viewer, server: RunningServer, image_ids: dict[str, str], tmp_path: Path
 ) -> None:
