@@ -60,6 +60,7 @@ class Judged:
         is_predicted: Whether each component of candidates is predicted as calcium, shape (L,).
         is_true: Whether each of them is calcium, shape (L,).
         information: Mean mutual information of each of them, shape (L,).
+        mean_entropy: Mean entropy of the samples' mean of each of them, shape (L,).
         entropy: Mean entropy of the deterministic pass of each of them, shape (L,).
     """
 
@@ -69,6 +70,7 @@ class Judged:
     is_predicted: NDArray[np.bool_]
     is_true: NDArray[np.bool_]
     information: NDArray[np.float64]
+    mean_entropy: NDArray[np.float64]
     entropy: NDArray[np.float64]
 
 
@@ -126,6 +128,7 @@ def judge(predictor: Predictor, case: _Case, samples: int) -> Judged:
             "foreground (samples)": by_samples.foreground,
             "top (samples)": by_samples.top,
             "pairwise Dice (samples)": by_samples.pairwise_dice,
+            "foreground, entropy of the samples' mean": by_samples.entropy,
             "lesion, entropy of one pass": by_entropy.lesion,
             "foreground, entropy of one pass": by_entropy.foreground,
             "top, entropy of one pass": by_entropy.top,
@@ -133,6 +136,7 @@ def judge(predictor: Predictor, case: _Case, samples: int) -> Judged:
         is_predicted=_any(component, told.lesion.ravel()[told.candidate_index]),
         is_true=_any(component, case.is_calcium.ravel()[told.candidate_index]),
         information=_mean(component, told.mutual_information),
+        mean_entropy=_mean(component, told.entropy),
         entropy=_mean(component, plain.entropy),
     )
 
@@ -166,10 +170,15 @@ def _over_patients(judged: Sequence[Judged]) -> tuple[Figure, ...]:
 
 
 def _over_lesions(judged: Sequence[Judged]) -> tuple[Figure, ...]:
-    predicted, true, information, entropy = (
+    predicted, true = (
         np.concatenate([getattr(one, name) for one in judged])
-        for name in ("is_predicted", "is_true", "information", "entropy")
+        for name in ("is_predicted", "is_true")
     )
+    measures = {
+        "mutual information": np.concatenate([one.information for one in judged]),
+        "entropy of the samples' mean": np.concatenate([one.mean_entropy for one in judged]),
+        "entropy of one pass": np.concatenate([one.entropy for one in judged]),
+    }
     kinds = {
         "false positives among what is predicted": predicted,
         "false negatives among what is left out": ~predicted,
@@ -182,7 +191,7 @@ def _over_lesions(judged: Sequence[Judged]) -> tuple[Figure, ...]:
             f"{int((predicted != true)[asked].sum())} of {int(asked.sum())}",
         )
         for kind, asked in kinds.items()
-        for name, values in (("mutual information", information), ("entropy of one pass", entropy))
+        for name, values in measures.items()
     )
 
 

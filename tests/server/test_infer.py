@@ -10,7 +10,7 @@ from httpx2 import Response
 
 from app.calcium.labels import CALCIUM_LABELS, LABELS
 from app.imaging.geometry import same_grid
-from app.store.tables import JobRow, Json
+from app.store.tables import JobRow, Json, PredictionRow
 from tests.factories import make_grid
 from tests.server.conftest import Site
 from tests.server.fake_worker import working
@@ -96,6 +96,16 @@ def test_regions_are_left_out_on_request(predicted: Site, tmp_path: Path) -> Non
         0: label_array().size - 2,
         2: 2,
     }
+
+
+def test_the_answer_says_which_label_would_help_most(pool: Site) -> None:
+    row_id = add_prediction(pool.services, "case_1", add_model(pool.services))
+    with pool.services.database.writing() as session:
+        row = session.get_one(PredictionRow, row_id)
+        row.lesion_share, row.region_share = 0.2, 0.7
+    table = infer(pool, "image=case_1&output=json").json()["calcium"]
+    shares = {"lesion_share": 0.2, "region_share": 0.7}
+    assert table["doubt"] == {**shares, "label_that_helps": "regions"}
 
 
 def test_params_hold_the_calcium_table_with_its_distribution(predicted: Site) -> None:
