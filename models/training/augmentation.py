@@ -4,6 +4,7 @@ There are no flips: the right coronary artery would come to lie on the left.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -255,14 +256,19 @@ def _draw_bend(
     size: tuple[int, int], bend: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     knots = rng.uniform(-bend, bend, (2, _BEND_KNOTS, _BEND_KNOTS))
-    zoom = (size[0] / _BEND_KNOTS, size[1] / _BEND_KNOTS)
-    rows, columns = (
-        np.asarray(
-            ndimage.zoom(plane, zoom, order=1, mode="nearest", grid_mode=True), dtype=np.float64
-        )
-        for plane in knots
-    )
+    # Two small matrix products: an interpolation in general took a third of the time of a batch.
+    rows, columns = _knot_weights(size[0]) @ knots @ _knot_weights(size[1]).T
     return rows * size[0], columns * size[1]
+
+
+@lru_cache(maxsize=16)
+def _knot_weights(length: int) -> NDArray[np.float64]:
+    """Return how much of each knot a pixel takes in linear interpolation, rows adding up to 1."""
+    places = (np.arange(length) + 0.5) * (_BEND_KNOTS / length) - 0.5
+    distance = np.abs(np.clip(places, 0, _BEND_KNOTS - 1)[:, None] - np.arange(_BEND_KNOTS))
+    weights: NDArray[np.float64] = np.maximum(1.0 - distance, 0.0)
+    weights.flags.writeable = False
+    return weights
 
 
 def _nearest(coordinates: NDArray[np.float64], side: int) -> NDArray[np.intp]:

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from models.inputs import ContentBox, find_content, network_input, position_planes, take_slab
 from models.training.augmentation import (
@@ -129,6 +130,19 @@ def test_augmentation_never_flips(seed: int) -> None:
     # Rows grow downwards and columns to the right, whatever the turn.
     assert rows[-1].mean() - rows[0].mean() > 45
     assert columns[:, -1].mean() - columns[:, 0].mean() > 45
+
+
+def test_bend_is_the_linear_interpolation_of_its_knots() -> None:
+    size, config = (40, 24), replace(NO_AUGMENTATION, bend=0.2)
+    rows, columns = draw_grid(size, config, np.random.default_rng(7))
+    rng = np.random.default_rng(7)
+    rng.random(4)  # angle, scale and shift, which are drawn first
+    knots = rng.uniform(-0.2, 0.2, (2, 4, 4))
+    bend = [
+        ndimage.zoom(plane, (10, 6), order=1, mode="nearest", grid_mode=True) for plane in knots
+    ]
+    np.testing.assert_array_equal(rows, np.rint(np.arange(40)[:, None] + 40 * bend[0]))
+    np.testing.assert_array_equal(columns, np.rint(np.arange(24)[None, :] + 24 * bend[1]))
 
 
 def test_attenuation_is_disturbed_within_bounds() -> None:
