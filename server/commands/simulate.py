@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from app.errors import InvalidInputError
+from app.errors import CacLabelError, InvalidInputError
 from app.settings import Settings, load_settings
 from app.simulation import report
 from app.simulation.analysis import analyse
@@ -90,8 +90,13 @@ def _simulate(
     started = time.monotonic()
     try:
         run_plan(plan, folder, settings, jobs=arguments.jobs, on_progress=progress_line(narrator))
-    finally:
+    except CacLabelError:
+        # Refused: the time and the command are none of this simulation's.
+        raise
+    except BaseException:
         _note_run(folder, arguments, time.monotonic() - started)
+        raise
+    _note_run(folder, arguments, time.monotonic() - started)
 
 
 def progress_line(
@@ -123,7 +128,7 @@ def _write_results(
     facts = machine_facts()
     runs = json.loads((folder / RUNS).read_text()) if (folder / RUNS).exists() else []
     about = report.Run(
-        command=runs[-1]["command"] if runs else _command(arguments),
+        command="; ".join(dict.fromkeys(one["command"] for one in runs)) or _command(arguments),
         minutes=sum(one["seconds"] for one in runs) / _SECONDS_PER_MINUTE,
         jobs=runs[-1]["jobs"] if runs else arguments.jobs,
         processor=f"{facts['processor']}, {facts['cores']} cores",
