@@ -19,11 +19,14 @@ class SegmentationExporter:
         self._target = target
 
     def export(self, image: ImageRow, label: LabelRow) -> str:
-        """Write the segmentation; images that are no DICOM series are left out."""
+        """Write the segmentation; images that are no DICOM series are left out.
+
+        A label that speaks of calcium and has no voxels says that there is none, and is written.
+        """
         if image.kind != "dicom":
             return "left out, no DICOM series"
         mask = stored_label(self._data, image, label)
-        if not mask.any():
+        if not mask.any() and not label.covers_calcium:
             return "left out, no voxel to show"
         # Decoded for its check: the series must be the one that the label was drawn on.
         images.open_volume(self._data.settings, self._data.files, image)

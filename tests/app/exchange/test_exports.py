@@ -248,8 +248,19 @@ class TestSegmentations:
         assert segment.name == "LAD"
         np.testing.assert_array_equal(mask.array == segment.value, lad() > 0)
 
-    def test_a_label_without_voxels_is_left_out(self, pool: DataFolder, out: Path) -> None:
+    def test_no_calcium_is_written_as_arteries_without_voxels(
+        self, pool: DataFolder, out: Path
+    ) -> None:
         submit(pool, SERIES_UID, np.zeros_like(lad()))
+        done = write(pool, SegmentationExporter(pool, Target(out, pool.settings)))
+        assert done[SERIES_UID].what == "written"
+        found = read_segmentation((out / f"{SERIES_UID}.v2.dcm").read_bytes())
+        mask = found.on_grid(GRID)
+        assert {segment.name for segment in mask.segments} == set(ARTERIES)
+        assert not mask.array.any()
+
+    def test_a_label_that_says_nothing_is_left_out(self, pool: DataFolder, out: Path) -> None:
+        submit(pool, SERIES_UID, np.zeros_like(lad()), names=("LAD_region",))
         done = write(pool, SegmentationExporter(pool, Target(out, pool.settings)))
         assert done[SERIES_UID].what == "left out, no voxel to show"
 
