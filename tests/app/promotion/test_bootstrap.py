@@ -51,7 +51,8 @@ def test_nobody_to_draw_is_an_error() -> None:
 
 
 def hard_and_easy(rng: np.random.Generator, patients: int = 15) -> NDArray[np.float64]:
-    return rng.gamma(2.0, 20.0, (patients, 3)) * np.array([1.0, 0.2, 0.2])
+    volumes: NDArray[np.float64] = rng.gamma(2.0, 20.0, (patients, 3)) * np.array([1.0, 0.2, 0.2])
+    return volumes
 
 
 def test_two_equal_versions_differ_by_nothing() -> None:
