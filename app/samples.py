@@ -17,13 +17,14 @@ from sqlalchemy.orm import Session
 
 from app.errors import InvalidInputError, NotFoundError
 from app.intake.pool import labeled_ids
-from app.intake.pool_mirror import Pool, fresh_pool, shared_pool
+from app.intake.pool_mirror import Pool, fresh_pool, is_ranked, shared_pool
 from app.sampling.leases import SECONDS_PER_MINUTE, leases_so_far, release_expired
 from app.sampling.ranking import ranking_of, read_options
 from app.settings import Settings
+from app.store.database import Database
 from app.store.tables import ImageRow, LabelRow, LeaseRow
 from strategies.base import Options
-from strategies.registry import DEFAULT_STRATEGY, strategy_names
+from strategies.registry import DEFAULT_STRATEGY, get_strategy, strategy_names
 from strategies.selection import Draw, draw_images
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,29 @@ class Sample:
     lease: LeaseRow
     coverage: float
     is_fallback: bool
+
+
+def next_sample(
+    database: Database,
+    *,
+    strategy: str,
+    client_id: str,
+    options: Mapping[str, object],
+    settings: Settings,
+    now: float,
+) -> Sample | None:
+    """Do ``assign_next`` in a transaction, with the pool ranked before it begins."""
+    with database.reading() as session:
+        rank_ahead(session, strategy=strategy, options=options)
+    with database.writing() as session:
+        return assign_next(
+            session,
+            strategy=strategy,
+            client_id=client_id,
+            options=options,
+            settings=settings,
+            now=now,
+        )
 
 
 def assign_next(
@@ -118,6 +142,19 @@ def assign_next(
         if sample is not None:
             return sample
     return None
+
+
+def rank_ahead(session: Session, *, strategy: str, options: Mapping[str, object]) -> None:
+    """Rank the pool by a strategy unless that is done, with a session that only reads.
+
+    After a start or a promotion that takes a second with 100 000 images, during which
+    ``assign_next`` would hold back whoever writes.
+    """
+    if strategy not in strategy_names() or is_ranked(session, strategy):
+        return
+    pool = shared_pool(session, (), ())
+    if not get_strategy(strategy).follows_service and pool.is_open.any():
+        ranking_of(session, pool, strategy, read_options(strategy, _numbers(options)))
 
 
 def upcoming(

@@ -48,11 +48,13 @@ _NO_VERSION: Final = 0
 """Stands for the model version while there is none."""
 
 # Built once: building a statement takes longer than running it.
+_ACTIVE: Final = select(ModelVersionRow.id).where(ModelVersionRow.is_active)
+
 _STATE: Final = select(
     select(func.count(PoolChangeRow.id)).scalar_subquery().label("change_count"),
     select(func.max(PoolChangeRow.id)).scalar_subquery().label("last_change"),
     select(func.max(ImageRow.missing_since)).scalar_subquery().label("gone_at"),
-    select(ModelVersionRow.id).where(ModelVersionRow.is_active).scalar_subquery().label("version"),
+    _ACTIVE.scalar_subquery().label("version"),
     select(func.max(LabelRow.deleted_at))
     .where(LabelRow.tag == FINAL_TAG)
     .scalar_subquery()
@@ -188,7 +190,8 @@ class PoolMirror:
         score is not in yet counts as unscored for that long.
         """
         known = self._ranked
-        if known is None or len(known.ids) != len(self._ids) or self._unranked > known.slack:
+        is_other = known is None or known.ids is not self._ids or known.version != self._version
+        if known is None or is_other or self._unranked > known.slack:
             self._unranked = 0
             self._ranked = known = RankedImages(
                 ids=self._ids,
@@ -198,8 +201,15 @@ class PoolMirror:
                 prediction=self._prediction.copy(),
                 version=self._version,
                 step=self._step,
+                earlier=known.earlier if known is not None and known.ids is self._ids else {},
             )
         return known
+
+    def has_ranking(self, version: int, strategy: str) -> bool:
+        """Tell whether a strategy has ranked the pool by a model version; waits for nothing."""
+        known = self._ranked
+        ranked = () if known is None or known.version != version else tuple(known.rankings)
+        return any(isinstance(key, tuple) and key[0] == strategy for key in ranked)
 
     def _places(self, image_ids: Iterable[str]) -> list[int]:
         return [self._place[image_id] for image_id in image_ids if image_id in self._place]
@@ -254,7 +264,7 @@ class PoolMirror:
     def _add_predictions(self, connection: Connection, state: RowMapping) -> None:
         version = state["version"] or _NO_VERSION
         if version != self._version:
-            self._version, self._last_prediction, self._ranked = version, 0, None
+            self._version, self._last_prediction = version, 0
             self._measures[:] = np.nan
             self._has_candidates[:] = False
             self._prediction[:] = 0
@@ -334,6 +344,14 @@ def shared_pool(session: Session, leased: Collection[str], unwanted: Collection[
         shared = _shared.get(engine.pool) or _shared.setdefault(engine.pool, _SharedMirror(engine))
     with shared.reader.connect() as connection:
         return shared.mirror.pool(connection, leased, unwanted)
+
+
+def is_ranked(session: Session, strategy: str) -> bool:
+    """Tell, in a moment, whether a strategy has ranked the shared pool as it is about now."""
+    engine = session.get_bind()
+    shared = _shared.get(engine.pool) if isinstance(engine, Engine) else None
+    version = session.scalar(_ACTIVE) or _NO_VERSION
+    return shared is not None and shared.mirror.has_ranking(version, strategy)
 
 
 def fresh_pool(session: Session, leased: Collection[str], unwanted: Collection[str]) -> Pool:

@@ -43,6 +43,8 @@ class RankedImages:
         version: Id of the active model version, 0 for none.
         step: Model versions before it.
         rankings: Rankings of these images by strategy and options, made when first asked for.
+        earlier: Agatston score and clinical uncertainty by versions before, shape (2, N), read
+            when first asked for; shared with what is known of the same images later.
     """
 
     ids: list[str]
@@ -53,6 +55,7 @@ class RankedImages:
     version: int
     step: int
     rankings: dict[object, Prepared] = field(default_factory=dict)
+    earlier: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
     def measure(self, name: str) -> NDArray[np.float64]:
         """Return one of the measures."""

@@ -98,7 +98,7 @@ def _rank(
 
 def _with_versions(session: Session, pool: Pool, candidates: Candidates) -> Candidates:
     """Add what the versions before the active one predicted."""
-    place = {image_id: at for at, image_id in enumerate(pool.images.ids)}
+    known = pool.images.earlier
     scores, spreads = [candidates.agatston], [candidates.clinical_uncertainty]
     has_predictions = exists().where(PredictionRow.model_version_id == ModelVersionRow.id)
     earlier = (
@@ -108,20 +108,28 @@ def _with_versions(session: Session, pool: Pool, candidates: Candidates) -> Cand
         .limit(MOST_VERSIONS - 1)
     )
     for version in session.scalars(earlier).all():
-        wanted = select(
-            PredictionRow.image_id, PredictionRow.agatston, PredictionRow.clinical_uncertainty
-        ).where(PredictionRow.model_version_id == version)
-        found = [row for row in session.execute(wanted) if row[0] in place]
-        values = np.full((2, len(candidates)), np.nan)
-        if found:
-            values[:, [place[row[0]] for row in found]] = np.array([row[1:] for row in found]).T
-        scores.append(values[0])
-        spreads.append(values[1])
+        if version not in known:
+            known[version] = _predicted_by(session, version, pool.images.ids)
+        scores.append(known[version][0])
+        spreads.append(known[version][1])
     return replace(
         candidates,
         version_agatston=np.stack(scores, axis=1),
         version_clinical_uncertainty=np.stack(spreads, axis=1),
     )
+
+
+def _predicted_by(session: Session, version: int, image_ids: Sequence[str]) -> NDArray[np.float64]:
+    """Return score and clinical uncertainty of each image by a version, shape (2, N)."""
+    place = {image_id: at for at, image_id in enumerate(image_ids)}
+    wanted = select(
+        PredictionRow.image_id, PredictionRow.agatston, PredictionRow.clinical_uncertainty
+    ).where(PredictionRow.model_version_id == version)
+    found = [row for row in session.execute(wanted) if row[0] in place]
+    values = np.full((2, len(image_ids)), np.nan)
+    if found:
+        values[:, [place[row[0]] for row in found]] = np.array([row[1:] for row in found]).T
+    return values
 
 
 def _samples(session: Session, predictions: NDArray[np.int64]) -> NDArray[np.float32]:

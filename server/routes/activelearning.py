@@ -31,10 +31,9 @@ def next_sample(
     """Choose the image to label next and reserve it; an empty object when none is left."""
     given = read_request(strategy, options or {})
     client = client_of(options or {})
-    with database.writing() as session:
-        sample = samples.assign_next(
-            session, strategy=strategy, client_id=client, options=given, settings=settings, now=now
-        )
+    sample = samples.next_sample(
+        database, strategy=strategy, client_id=client, options=given, settings=settings, now=now
+    )
     return offer(sample, str(request.base_url)) if sample else {}
 
 

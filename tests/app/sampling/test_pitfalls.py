@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app import samples
+from app.intake.pool_mirror import is_ranked
 from app.model_versions import activate
 from app.samples import Sample
 from app.sampling import progress
@@ -251,3 +252,17 @@ def test_annotation_times_are_summed_up(deployment: Deployment) -> None:
         times = progress.annotation_times(session)
     assert (times.labels, times.median_s, times.total_s) == (2, 60.0, 120.0)
     assert times.expected.cases == 0
+
+
+def test_a_pool_that_was_ranked_ahead_is_not_ranked_again(deployment: Deployment) -> None:
+    ids = fill(deployment, "pq")
+    predict(deployment, dict(zip(ids, [0.9, 0.1], strict=True)))
+    with deployment.database.reading() as session:
+        assert not is_ranked(session, "uncertainty")
+        samples.rank_ahead(session, strategy="uncertainty", options={})
+        assert is_ranked(session, "uncertainty")
+        assert not is_ranked(session, "entropy")
+    assert ask(deployment, "uncertainty").image.id == ids[0]
+    predict(deployment, dict(zip(ids, [0.1, 0.9], strict=True)))
+    with deployment.database.reading() as session:
+        assert not is_ranked(session, "uncertainty")
