@@ -280,10 +280,13 @@ def _gain(grid: _Grid, baseline: _Grid) -> Difference | None:
     shared = [seed for seed in seeds if seed in others]
     if not shared:
         return None
-    numbers = [one.number for one in grid.rounds[0]]
-    own = grid.tables[[seeds.index(seed) for seed in shared]]
+    measured = {one.number for one in baseline.rounds[0]}
+    numbers = [one.number for one in grid.rounds[0] if one.number in measured]
+    if len(numbers) < 2:
+        return None
+    own = grid.at(numbers).tables[[seeds.index(seed) for seed in shared]]
     other = baseline.at(numbers).tables[[others.index(seed) for seed in shared]]
-    budgets = np.array([one.images for one in grid.rounds[0]], np.float64)
+    budgets = np.array([one.images for one in grid.at(numbers).rounds[0]], np.float64)
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
     return bootstrap_difference(own, other, _area_of(budgets), rng)
 
