@@ -15,9 +15,10 @@ from .dataset import Item, TrainingCase, make_batch
 _MARGINS: Final = np.arange(0.0, 8.01, 0.5)
 """Log odds that are tried; at 8 a probability of 0.9997 is asked for."""
 
-_EXPECTED_MARGIN: Final = 3.0
-"""Log odds to ask for before many patients have spoken. The sampling of slices adds 1.7 to the
-log odds of calcium; the rest was measured, see docs/adr/0012."""
+_EXPECTED_SHARE: Final = 0.3
+"""What to ask for before many patients have spoken, as a share of the log odds that true calcium
+has in the median: 3 for networks trained to the end (see docs/adr/0013), less for one that has
+only begun and is sure of nothing. The sampling of slices alone adds 1.7 to the log odds."""
 
 _EXPECTATION_WEIGHT: Final = 10
 """Patients that it counts for: the best margin of ten patients may be 0 as well as 8."""
@@ -67,15 +68,19 @@ def choose_margin(
         batch_size: Slices at a time.
 
     Returns:
-        The margin, 0 to 8; None when no case has a label of the lesion task.
+        The margin, 0 to 8; None when no case has calcium, which would say what must be found.
     """
     judged = [case for case in cases if case.lesion is not None]
     if not judged or all(task.name != "lesion" for task in network.config.tasks):
         return None
     patients = [_candidates(network, case, batch_size) for case in judged]
     volumes = np.array([[one.volumes_mm3(margin) for margin in _MARGINS] for one in patients])
+    calcium = np.concatenate([one.odds[one.is_calcium] for one in patients])
+    if not calcium.size:
+        return None
+    expected = np.clip(_EXPECTED_SHARE * float(np.median(calcium)), _MARGINS[0], _MARGINS[-1])
     count = len(patients)
-    best = _average_best_margin(volumes) * count + _EXPECTED_MARGIN * _EXPECTATION_WEIGHT
+    best = _average_best_margin(volumes) * count + float(expected) * _EXPECTATION_WEIGHT
     return best / (count + _EXPECTATION_WEIGHT)
 
 

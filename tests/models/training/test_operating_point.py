@@ -17,6 +17,7 @@ from models.training.trainer_config import TrainerConfig
 from tests.models.cases import SPACING_MM, THRESHOLD_HU, planted_case, tiny_network
 
 CANDIDATE_HU = 300
+_COPIES = 20
 
 
 class KnownOdds(MultiTaskNetwork):
@@ -42,51 +43,66 @@ def case(calcium_columns: list[int], other_columns: list[int], voxels: int = 4) 
     return TrainingCase(hu, None, lesion, (2.5, 1.0, 1.0), THRESHOLD_HU, "case")
 
 
-def best(odds: dict[int, float], cases: list[TrainingCase], copies: int = 20) -> float:
+def choose(odds: dict[int, float], cases: list[TrainingCase]) -> float | None:
+    return choose_margin(KnownOdds(tiny_network(), odds).eval(), cases, batch_size=4)
+
+
+def best(odds: dict[int, float], cases: list[TrainingCase], *, expected: float) -> float:
     """Choose from many copies of the same patients and undo the pull of the expectation."""
-    network = KnownOdds(tiny_network(), odds).eval()
-    chosen = choose_margin(network, cases * copies, batch_size=4)
+    chosen = choose(odds, cases * _COPIES)
     assert chosen is not None
-    count = len(cases) * copies
-    return (chosen * (count + 10) - 10 * 3.0) / count
+    count = len(cases) * _COPIES
+    return (chosen * (count + 10) - 10 * expected) / count
 
 
 def test_margin_lies_between_false_and_true_lesions() -> None:
     # Above 3.2 nothing false is left; the lowest such margin on the grid is 3.5.
-    assert best({2: 6.0, 9: 3.2}, [case([2], [9]), case([], [9])]) == pytest.approx(3.5)
+    found = best({2: 6.0, 9: 3.2}, [case([2], [9]), case([], [9])], expected=1.8)
+    assert found == pytest.approx(3.5)
 
 
 def test_margin_stays_low_where_nothing_false_is_called() -> None:
-    assert best({2: 6.0, 9: -3.0}, [case([2], [9]), case([], [9])]) == pytest.approx(0.0)
+    found = best({2: 6.0, 9: -3.0}, [case([2], [9]), case([], [9])], expected=1.8)
+    assert found == pytest.approx(0.0)
 
 
 def test_calcium_free_patients_count_as_much_as_others() -> None:
     # One small lesion is as sure as what is false in three patients without calcium.
     odds = {2: 6.0, 3: 2.0, 9: 2.0}
     patients = [case([2, 3], []), *[case([], [9])] * 3]
-    assert best(odds, patients) == pytest.approx(2.5, abs=0.2)
+    assert best(odds, patients, expected=1.2) == pytest.approx(2.5, abs=0.2)
 
 
 def test_large_plaque_is_not_given_up_for_one_wrong_voxel() -> None:
     odds = {2: 2.0, 9: 3.0}
     patients = [case([2], [], voxels=12), case([], [9], voxels=1)]
-    assert best(odds, patients) == pytest.approx(0.0, abs=0.1)
+    assert best(odds, patients, expected=0.6) == pytest.approx(0.0, abs=0.1)
 
 
 def test_missed_calcium_counts_even_where_it_is_called_none() -> None:
     # Without what is missed a margin above 1.2 would look free of errors.
     odds = {2: -1.0, 3: 1.0, 9: 1.2}
-    assert best(odds, [case([2, 3], [9], voxels=12)]) == pytest.approx(0.0)
+    assert best(odds, [case([2, 3], [9], voxels=12)], expected=0.0) == pytest.approx(0.0)
 
 
 def test_few_patients_move_the_expectation_little() -> None:
-    network = KnownOdds(tiny_network(), {2: 9.0, 9: 7.9}).eval()
-    # Both patients ask for 8, the expectation of 3 counts ten times: (2 * 8 + 10 * 3) / 12.
-    assert choose_margin(network, [case([2], [9]), case([], [9])], 4) == pytest.approx(46 / 12)
+    # Both patients ask for 8, the expectation of 0.3 * 9 counts ten times.
+    chosen = choose({2: 9.0, 9: 7.9}, [case([2], [9]), case([], [9])])
+    assert chosen == pytest.approx((2 * 8 + 10 * 2.7) / 12)
 
 
-def choose(odds: dict[int, float], cases: list[TrainingCase]) -> float | None:
-    return choose_margin(KnownOdds(tiny_network(), odds).eval(), cases, batch_size=4)
+def test_unsure_network_is_asked_for_less() -> None:
+    # Nothing is false; the expectation of 0.3 * 1 counts ten times against two zeros.
+    chosen = choose({2: 1.0, 9: -1.0}, [case([2], [9]), case([], [9])])
+    assert chosen == pytest.approx(10 * 0.3 / 12)
+
+
+def test_calcium_that_is_missed_at_half_lowers_no_margin_below_half() -> None:
+    assert choose({2: -4.0, 9: -5.0}, [case([2], [9])]) == 0.0
+
+
+def test_no_margin_where_no_patient_has_calcium() -> None:
+    assert choose({9: 5.0}, [case([], [9])]) is None
 
 
 def test_same_patients_same_margin() -> None:
