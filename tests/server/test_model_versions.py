@@ -170,6 +170,12 @@ def test_what_cannot_be_done_is_told(loop: Loop, path: str, status: int, detail:
     assert loop.client.get("/model_versions/7").status_code == 404
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "x", "99999999999999999999999"])
+def test_a_number_that_is_no_id_is_refused(client: TestClient, number: str) -> None:
+    assert client.get(f"/model_versions/{number}").status_code == 422
+    assert client.post(f"/model_versions/{number}/promote").status_code == 422
+
+
 def test_a_version_without_weights_never_answers(loop: Loop) -> None:
     loop.train("all")
     job_id = loop.train("nothing")["job_id"]
