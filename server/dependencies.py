@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from sqlalchemy.orm import Session
 
 from app.clicks.session_images import SessionImages
@@ -87,3 +87,6 @@ DatabaseDep = Annotated[Database, Depends(_database)]
 FilesDep = Annotated[FileStore, Depends(_files)]
 Now = Annotated[float, Depends(_now)]
 ReadSession = Annotated[Session, Depends(_reading, scope="function")]
+
+RowId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+"""Number of a row in the path, no higher than every database takes."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from app.pacs import exports
 from app.pacs.exports import ExportStatus
-from server.dependencies import DatabaseDep, Now, ReadSession
+from server.dependencies import DatabaseDep, Now, ReadSession, RowId
 from server.wire.exports import ExportOut
 from server.wire.options import DEFAULT_CLIENT
 
@@ -25,7 +25,7 @@ def list_exports(
 
 
 @router.post("/{label_id}/retry")
-def retry_export(database: DatabaseDep, now: Now, label_id: int) -> ExportOut:
+def retry_export(database: DatabaseDep, now: Now, label_id: RowId) -> ExportOut:
     """Try to store a label again, also one that was given up; 409 when it is stored."""
     with database.writing() as session:
         row, label = exports.retry_export(session, label_id, actor=DEFAULT_CLIENT, now=now)

@@ -1,18 +1,11 @@
 """``/model_versions``: every trained network, how it was judged, and which one answers."""
 
-from typing import Annotated, Final
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from app import model_versions as versions
-from server.dependencies import DatabaseDep, Now, ReadSession, SettingsDep
+from server.dependencies import DatabaseDep, Now, ReadSession, RowId, SettingsDep
 from server.flows import model_versions
 from server.wire.model_versions import ChangeIn, VersionOut
-
-_HIGHEST_ID: Final = 2**31 - 1
-"""Highest number that every database takes for an id."""
-
-VersionId = Annotated[int, Path(ge=1, le=_HIGHEST_ID)]
 
 router = APIRouter(prefix="/model_versions", tags=["admin"])
 
@@ -24,7 +17,7 @@ def list_versions(session: ReadSession) -> list[VersionOut]:
 
 
 @router.get("/{version_id}")
-def get_version(session: ReadSession, version_id: VersionId) -> VersionOut:
+def get_version(session: ReadSession, version_id: RowId) -> VersionOut:
     """Return one model version."""
     return model_versions.get_version(session, version_id)
 
@@ -45,7 +38,7 @@ def promote(
     database: DatabaseDep,
     settings: SettingsDep,
     now: Now,
-    version_id: VersionId,
+    version_id: RowId,
     change: ChangeIn | None = None,
 ) -> VersionOut:
     """Let a version answer, whatever the comparison found; 409 when it answers already."""

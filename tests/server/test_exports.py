@@ -68,3 +68,7 @@ def test_what_is_stored_stays_so(exporting: Site) -> None:
 
 def test_no_such_export_is_404(site: Site) -> None:
     assert site.client.post("/exports/77/retry").status_code == 404
+
+
+def test_a_number_beyond_every_id_is_refused(site: Site) -> None:
+    assert site.client.post(f"/exports/{2**70}/retry").status_code == 422
