@@ -88,14 +88,14 @@ class Predictor:
         """Load a checkpoint.
 
         Raises:
-            ValueError: If the file is not a checkpoint, has no region and lesion task, or its
-                card does not tell how sure of a lesion to be.
+            ValueError: If the file is not a checkpoint, has no region and lesion task, or
+                what its card says of how sure of a lesion to be is no finite number.
         """
         loaded = checkpoint.load(path)
+        loaded.network.task("region"), loaded.network.task("lesion")
         network = MultiTaskNetwork(loaded.network)
         network.load_state_dict(dict(loaded.weights))
         move_decision(network, loaded.facts)
-        loaded.network.task("region"), loaded.network.task("lesion")
         self._device = torch.device(device)
         self._network = network.eval().requires_grad_(False)
         self._network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # memory_format is missing in the stub

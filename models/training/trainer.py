@@ -246,11 +246,11 @@ class Trainer:
         self._best = copy_weights(self._average)
 
     def _begin(self) -> None:
-        """Go to the weights before, with running statistics of these training cases."""
+        """Go to the weights before, with statistics of these cases unless the encoder is frozen."""
         if self._initial is None:
             return
         begin_near(self._network, self._initial, self._config)
-        if self._config.start != "transfer":
+        if self._config.renews_statistics:
             self._recalculate_normalization()
         self._average.load_state_dict(self._network.state_dict())
         self._best = copy_weights(self._average)

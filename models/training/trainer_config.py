@@ -89,6 +89,14 @@ class TrainerConfig:
             )
 
     @property
+    def renews_statistics(self) -> bool:
+        """Whether the running statistics of the weights before are computed anew.
+
+        An encoder that is not trained stays as it is, its statistics included.
+        """
+        return self.start != "transfer" and self.schedule != "independent"
+
+    @property
     def total_steps(self) -> int:
         """Number of batches of the whole training."""
         return self.epochs * self.steps_per_epoch

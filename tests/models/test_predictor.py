@@ -265,3 +265,9 @@ def test_mutual_information_by_hand() -> None:
     assert float(statistics.mutual_information()[0]) == pytest.approx(
         2 * (0.610864 - 0.586707), abs=1e-5
     )
+
+
+def test_network_without_a_lesion_head_is_refused(tmp_path: Path) -> None:
+    alone = replace(tiny_network(), tasks=(tiny_network().task("region"),))
+    with pytest.raises(ValueError, match="no task 'lesion'"):
+        make_predictor(tmp_path, MultiTaskNetwork(alone))

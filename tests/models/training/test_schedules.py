@@ -97,6 +97,15 @@ def test_independent_heads_leave_the_encoder_bit_equal(tmp_path: Path) -> None:
     assert changes == [{"region"}, {"lesion"}] * 2
 
 
+@pytest.mark.parametrize("start", ["warm", "transfer"])
+def test_frozen_encoder_is_that_of_the_weights_before(tmp_path: Path, start: Start) -> None:
+    trainer = make_trainer(tmp_path, "independent", {}, start)
+    trainer.run_epoch(lambda _: None, lambda: False)
+    after = trainer.weights
+    for name, tensor in weights_of(5).items():
+        assert part_of(name) != "encoder" or torch.equal(tensor, after[name]), name
+
+
 def test_independent_heads_need_an_encoder(tmp_path: Path) -> None:
     config = replace(CONFIG, schedule="independent", start="warm")
     with pytest.raises(ValueError, match="on a given encoder, got none"):
