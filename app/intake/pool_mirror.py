@@ -59,6 +59,11 @@ _STATE: Final = select(
     .where(LabelRow.tag == FINAL_TAG)
     .scalar_subquery()
     .label("unlabeled_at"),
+    # A deletion that waited for another one, or for a clock, has an older time than the newest.
+    select(func.count())
+    .where(LabelRow.tag == FINAL_TAG, LabelRow.deleted_at.is_not(None))
+    .scalar_subquery()
+    .label("unlabeled_count"),
     select(func.max(PredictionRow.id)).scalar_subquery().label("prediction"),
     select(func.max(LabelRow.id)).scalar_subquery().label("label"),
     select(func.max(LeaseRow.id)).scalar_subquery().label("lease"),
@@ -149,7 +154,7 @@ class PoolMirror:
         self._gone_at: float | None = None
         self._counted_at = -np.inf
         self._changes: tuple[int, int | None] | None = None
-        self._unlabeled_at: float | None = None
+        self._unlabeled: tuple[int, float | None] = (0, None)
         self._version = _NO_VERSION
         self._step = 0
         self._last_prediction = self._last_label = self._last_lease = 0
@@ -187,11 +192,11 @@ class PoolMirror:
         """Return what strategies rank; the same again until a hundredth of it has changed.
 
         While a pool is being scored, something changes with every request. An image whose
-        score is not in yet counts as unscored for that long.
+        score is not in yet counts as unscored for that long, at most until all are scored.
         """
         known = self._ranked
         is_other = known is None or known.ids is not self._ids or known.version != self._version
-        if known is None or is_other or self._unranked > known.slack:
+        if known is None or is_other or self._unranked > known.slack or self._is_whole(known):
             self._unranked = 0
             self._ranked = known = RankedImages(
                 ids=self._ids,
@@ -204,6 +209,12 @@ class PoolMirror:
                 earlier=known.earlier if known is not None and known.ids is self._ids else {},
             )
         return known
+
+    def _is_whole(self, known: RankedImages) -> bool:
+        """Tell whether the last scores are in that what is ranked lacks."""
+        if not self._unranked or not (self._prediction > 0).all():
+            return False
+        return not known.candidates.is_scored.all()
 
     def has_ranking(self, version: int, strategy: str) -> bool:
         """Tell whether a strategy has ranked the pool by a model version; waits for nothing."""
@@ -285,8 +296,9 @@ class PoolMirror:
             self._measures[:, places] = np.array([row[3:] for row in rows]).T
 
     def _add_labels(self, connection: Connection, state: RowMapping) -> None:
-        if state["unlabeled_at"] != self._unlabeled_at:
-            self._unlabeled_at, self._last_label = state["unlabeled_at"], 0
+        unlabeled = (state["unlabeled_count"], state["unlabeled_at"])
+        if unlabeled != self._unlabeled:
+            self._unlabeled, self._last_label = unlabeled, 0
             self._is_labeled[:] = False
             self._seen["label"] = None
         if not self._is_new(connection, state, "label"):

@@ -299,6 +299,39 @@ def test_a_few_new_scores_do_not_change_what_is_ranked(database: Database) -> No
     assert scored_after(ids[202:203]) == 203
 
 
+def test_the_last_scores_of_a_pool_are_ranked_however_few(database: Database) -> None:
+    ids = [f"image-{number:03d}" for number in range(202)]
+    with database.writing() as session:
+        for image_id in ids:
+            add_image(session, image_id)
+        version = add_model_version(session).id
+        for image_id in ids[:200]:
+            add_prediction(session, image_id, version, uncertainty=1.0)
+    mirror = PoolMirror()
+    with database.engine.connect() as connection:
+        assert mirror.pool(connection, (), ()).candidates.is_scored.sum() == 200
+    with database.writing() as session:
+        for image_id in ids[200:]:
+            add_prediction(session, image_id, version, uncertainty=1.0)
+    with database.engine.connect() as connection:
+        assert mirror.pool(connection, (), ()).candidates.is_scored.all()
+
+
+def test_offers_an_image_whose_label_was_deleted_at_an_older_time(database: Database) -> None:
+    with database.writing() as session:
+        for image_id in "ab":
+            add_image(session, image_id)
+            session.add(label_row(image_id))
+    mirror = PoolMirror()
+    # The first to ask waited for the second, or the clock was set back.
+    for image_id, at in (("b", 9.0), ("a", 8.0)):
+        with database.writing() as session:
+            chosen = update(LabelRow).where(LabelRow.image_id == image_id)
+            session.execute(chosen.values(deleted_at=at))
+        found = offered(database, mirror)
+    assert found == ["a", "b"]
+
+
 def test_a_pool_that_was_handed_out_stays_as_it_was(database: Database) -> None:
     with database.writing() as session:
         for image_id in "ab":
