@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.errors import InvalidInputError
 from app.intake.pool_mirror import Pool
 from app.sampling.costs import cost_model
-from app.store.tables import ImageRow, ModelVersionRow, PredictionRow
+from app.store.tables import ActivationRow, ImageRow, ModelVersionRow, PredictionRow
 from strategies.base import Candidates, Options
 from strategies.ensemble import MOST_VERSIONS
 from strategies.registry import get_strategy
@@ -97,13 +97,16 @@ def _rank(
 
 
 def _with_versions(session: Session, pool: Pool, candidates: Candidates) -> Candidates:
-    """Add what the versions before the active one predicted."""
+    """Add what the versions that answered before the active one predicted.
+
+    One that was kept back has seen the validation images alone.
+    """
     known = pool.images.earlier
     scores, spreads = [candidates.agatston], [candidates.clinical_uncertainty]
-    has_predictions = exists().where(PredictionRow.model_version_id == ModelVersionRow.id)
+    has_answered = exists().where(ActivationRow.model_version_id == ModelVersionRow.id)
     earlier = (
         select(ModelVersionRow.id)
-        .where(ModelVersionRow.id < pool.images.version, has_predictions)
+        .where(ModelVersionRow.id < pool.images.version, has_answered)
         .order_by(ModelVersionRow.id.desc())
         .limit(MOST_VERSIONS - 1)
     )

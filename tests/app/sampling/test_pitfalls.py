@@ -153,6 +153,22 @@ class TestRanking:
             session.execute(before.values(agatston=900.0))
         assert ask(deployment, "ensemble").image.id == ids[1]
 
+    def test_versions_that_were_kept_back_are_not_asked(self, deployment: Deployment) -> None:
+        ids = fill(deployment, "pqr")
+        predict(deployment, dict.fromkeys(ids, 0.5))
+        with deployment.database.writing() as session:
+            before = update(PredictionRow).where(PredictionRow.id == 2)
+            session.execute(before.values(agatston=900.0))
+            # As many as are asked at most; each saw the one validation image alone.
+            for number in range(5):
+                facts = {"sha256": "", "card": {}, "label_count": 1, "created_at": 0.0}
+                kept = ModelVersionRow(job_id=f"kept-{number}", is_active=False, **facts)
+                session.add(kept)
+                session.flush()
+                add_prediction(session, ids[0], kept.id, uncertainty=0.5)
+        predict(deployment, dict.fromkeys(ids, 0.5))
+        assert ask(deployment, "ensemble").image.id == ids[1]
+
     def test_variety_is_measured_from_what_is_labeled(self, deployment: Deployment) -> None:
         ids = fill(deployment, "pqrs")
         predict(deployment, dict.fromkeys(ids, 0.5))
