@@ -130,6 +130,7 @@ def _curve(budget: ArrayLike, values: ArrayLike) -> tuple[NDArray[np.float64], N
     x, y = np.asarray(budget, np.float64), np.asarray(values, np.float64)
     if x.ndim != 1 or x.shape != y.shape or x.size < 2:
         raise ValueError(f"expected two equal shapes (R,) with R >= 2, got {x.shape}, {y.shape}")
-    if not (np.diff(x) > 0).all():
+    # A round may cost nothing, as one without a lesion does; all of them together cost something.
+    if not ((np.diff(x) >= 0).all() and x[-1] > x[0]):
         raise ValueError(f"expected an ascending budget, got {x.tolist()}")
     return x, y

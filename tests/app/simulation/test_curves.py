@@ -32,6 +32,14 @@ def test_a_budget_that_does_not_ascend_or_fit_is_refused(budget: list[int]) -> N
         area_under_budget_curve(budget, [0.1, 0.2])
 
 
+def test_a_round_that_costs_nothing_adds_no_area_and_no_budget() -> None:
+    # As one in which no image with a lesion was chosen, on the axis of the lesions.
+    budget, curve = [2, 6, 6, 10], [0.2, 0.4, 0.6, 0.8]
+    assert area_under_budget_curve(budget, curve) == pytest.approx(0.5)
+    assert budget_to_reach(budget, curve, goal=0.5).at == pytest.approx(6.0)
+    assert budget_to_reach(budget, curve, goal=0.7).at == pytest.approx(8.0)
+
+
 def test_efficiency_is_found_again() -> None:
     share = np.array([0.05, 0.1, 0.2, 0.4])
     curve = 0.9 - 0.5 * np.exp(-7.0 * (share - 0.05))
