@@ -84,6 +84,14 @@ def validation_patients(session: Session) -> set[str]:
     return set(session.scalars(wanted))
 
 
+def trained_images(session: Session) -> set[str]:
+    """Return the ids of the images that any model version was trained on."""
+    cards = session.scalars(select(ModelVersionRow.card))
+    labels = {label for card in cards for label in card.get("training_labels", [])}
+    rows = session.execute(select(LabelRow.id, LabelRow.image_id))
+    return {image_id for label, image_id in rows if label in labels}
+
+
 def _is_unbiased(session: Session, image_id: str, now: float) -> bool:
     """Tell whether an image was labeled without, or by a random draw of, a strategy."""
     leases = select(LeaseRow).where(LeaseRow.image_id == image_id, LeaseRow.served_at <= now)
@@ -93,9 +101,6 @@ def _is_unbiased(session: Session, image_id: str, now: float) -> bool:
 
 def _trained_patients(session: Session) -> set[str]:
     """Return the patients that any model version was trained on."""
-    cards = session.scalars(select(ModelVersionRow.card))
-    labels = {label for card in cards for label in card.get("training_labels", [])}
-    rows = session.execute(
-        select(LabelRow.id, ImageRow.patient_key).join(ImageRow, ImageRow.id == LabelRow.image_id)
-    )
-    return {patient for label, patient in rows if label in labels}
+    trained = trained_images(session)
+    rows = session.execute(select(ImageRow.id, ImageRow.patient_key))
+    return {patient for image_id, patient in rows if image_id in trained}

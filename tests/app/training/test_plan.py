@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app import model_versions
 from app.errors import InvalidInputError, NotReadyError
 from app.settings import Settings
-from app.store.tables import LabelRow, ModelVersionRow
+from app.store.tables import ImageRow, LabelRow, ModelVersionRow
 from app.training.plan import TrainingPlan, make_plan, read_plan, write_plan
 from tests.app.conftest import Deployment
 from tests.app.pool import add_image
@@ -69,6 +69,22 @@ def test_images_of_one_patient_stay_together(deployment: Deployment) -> None:
     assert {(row - 1) // 2 for row in chosen.training}.isdisjoint(
         (row - 1) // 2 for row in chosen.validation
     )
+
+
+def test_a_trained_image_that_turns_out_to_be_of_a_validation_patient_judges_nothing(
+    deployment: Deployment,
+) -> None:
+    with deployment.database.writing() as session:
+        for image_id, patient_key in (("held", "0" * 64), ("a", "f" * 64), ("b", "e" * 64)):
+            add_image(session, image_id, patient=patient_key)
+        held, trained, other = (add_label(session, image_id) for image_id in ("held", "a", "b"))
+        first = plan(session, validation_percent=1)
+        assert (first.validation, first.training) == ((held,), (trained, other))
+        add_version(session, "job-1", labels=list(first.training), start="fresh")
+        session.get_one(ImageRow, "a").patient_key = "0" * 64
+        session.flush()
+        chosen = plan(session, validation_percent=1)
+    assert (chosen.validation, chosen.training) == ((held,), (other,))
 
 
 def test_only_the_newest_final_label_teaches(deployment: Deployment) -> None:
