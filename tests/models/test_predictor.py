@@ -271,3 +271,20 @@ def test_network_without_a_lesion_head_is_refused(tmp_path: Path) -> None:
     alone = replace(tiny_network(), tasks=(tiny_network().task("region"),))
     with pytest.raises(ValueError, match="no task 'lesion'"):
         make_predictor(tmp_path, MultiTaskNetwork(alone))
+
+
+def test_reach_is_in_millimetres_along_each_axis(tmp_path: Path) -> None:
+    network, hu = lively_network(tiny_network()), volume()
+    with torch.no_grad():
+        # Few regions and lesions, so that candidates lie out of their reach.
+        network.get_parameter("heads.region.output.1.bias")[0] += 1.0
+        network.get_parameter("heads.lesion.output.1.bias")[0] += 1.0
+    result = make_predictor(tmp_path, network).predict(
+        hu, spacing_mm=(3.0, 2.0, 8.0), threshold_hu=THRESHOLD_HU, samples=0, seed=0
+    )
+    # 8 mm are 4 rows of 2 mm and 1 column of 8 mm.
+    padded = np.pad(result.region > 0, ((0, 0), (4, 4), (1, 1)))
+    near = np.lib.stride_tricks.sliding_window_view(padded, (9, 3), axis=(1, 2)).any(axis=(3, 4))
+    expected = np.flatnonzero((hu >= THRESHOLD_HU) & near)
+    assert 0 < expected.size < np.count_nonzero(hu >= THRESHOLD_HU)
+    np.testing.assert_array_equal(result.candidate_index, expected)
