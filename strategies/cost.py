@@ -20,6 +20,9 @@ ENOUGH_CASES = 20
 SHORTEST_S = 1.0
 """Nobody annotates faster, whatever a fit says."""
 
+_FAST = 0.05
+"""Share of the annotation times that are shorter than what is expected of any image."""
+
 _ROUNDS = 20
 """Rounds of reweighting; the weights settle within ten."""
 
@@ -39,12 +42,14 @@ class CostModel:
         lesion_s: Seconds more for each predicted lesion.
         slice_s: Seconds more for each slice with predicted calcium.
         cases: Annotation times behind it, 0 for the published ones.
+        shortest_s: No image is expected to take less.
     """
 
     base_s: float
     lesion_s: float
     slice_s: float
     cases: int = 0
+    shortest_s: float = SHORTEST_S
 
     def seconds(
         self, lesions: NDArray[np.number], slices: NDArray[np.number]
@@ -56,10 +61,10 @@ class CostModel:
             slices: Slices with predicted calcium, shape (N,).
 
         Returns:
-            Seconds, shape (N,), at least ``SHORTEST_S``.
+            Seconds, shape (N,), at least ``shortest_s``.
         """
         expected = self.base_s + self.lesion_s * lesions + self.slice_s * slices
-        return np.maximum(expected.astype(np.float64), SHORTEST_S)
+        return np.maximum(expected.astype(np.float64), self.shortest_s)
 
 
 PUBLISHED = CostModel(base_s=36.0, lesion_s=5.75, slice_s=0.0)
@@ -100,7 +105,9 @@ def fit_cost(
         limit = max(_HUBER * _MAD_TO_DEVIATION * float(np.median(residuals)), 1e-9)
         weights = np.minimum(1.0, limit / np.maximum(residuals, limit))
     base, lesion, slice_ = (float(factor) for factor in factors)
-    return CostModel(base, lesion, slice_, cases=target.size)
+    # Below the cases that were seen the line may reach zero, and a utility per second no bound.
+    shortest = max(float(np.quantile(target, _FAST)), SHORTEST_S)
+    return CostModel(base, lesion, slice_, cases=target.size, shortest_s=shortest)
 
 
 def rank_by_cost(candidates: Candidates, options: Options) -> ByUtility:
