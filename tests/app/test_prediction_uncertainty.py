@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from app.arrays import AxialImage
 from app.predictions import Prediction, predict
 from app.settings import Settings
 from models.checkpoint import Checkpoint, save
-from models.network import NetworkConfig
+from models.network import MultiTaskNetwork, NetworkConfig
 from models.predictor import Predictor
 from tests.factories import make_grid
 from tests.models.cases import SPACING_MM, planted_volume, tiny_network
@@ -90,3 +91,26 @@ def test_a_seed_decides_every_measure(predictor: Predictor) -> None:
     first, again, other = (numbers(told(predictor, hu, seed)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+def test_all_doubt_is_the_lesion_heads_where_the_regions_are_fixed(tmp_path: Path) -> None:
+    region, lesion = LIVELY.tasks
+    config = replace(LIVELY, tasks=(region, replace(lesion, fed_by=())))
+    network = fixed_regions(config)
+    path = tmp_path / "version.safetensors"
+    save(path, Checkpoint(config, network.state_dict()))
+    prediction = told(Predictor(path), planted_volume(4)[0])
+    assert prediction.clinical_uncertainty > 0.0
+    # The lesion head alone repeats the first half of the samples, so nothing is left over.
+    assert astuple(prediction.shares) == (1.0, 0.0)
+
+
+def fixed_regions(config: NetworkConfig) -> MultiTaskNetwork:
+    """Return a network that sees the first artery everywhere, whatever is dropped."""
+    network = lively_network(config)
+    with torch.no_grad():
+        network.get_parameter("heads.region.output.1.weight").zero_()
+        network.get_parameter("heads.region.output.1.bias")[1] += 10.0
+        # Brings the lesions' log odds to about zero, where samples disagree.
+        network.get_parameter("heads.lesion.output.1.bias")[1] += 1.5
+    return network
