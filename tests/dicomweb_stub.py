@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -56,7 +56,8 @@ def stub(answer: Callable[[Query], Answer]) -> Iterator[Stub]:
             if reply.has_length:
                 self.send_header("Content-Length", str(len(reply.body) + reply.missing))
             self.end_headers()
-            self.wfile.write(reply.body)
+            with suppress(ConnectionError):  # A client that has read enough goes away.
+                self.wfile.write(reply.body)
             if reply.missing:
                 running.is_over.wait()
                 self.close_connection = True

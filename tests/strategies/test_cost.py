@@ -78,7 +78,8 @@ def test_a_fit_without_a_base_never_expects_less_than_a_second() -> None:
 
 def test_an_image_unlike_all_that_were_timed_is_not_expected_to_take_no_time() -> None:
     lesions = np.arange(4, 24)
-    fitted = fit_cost(10.0 * lesions - 20.0, lesions, np.zeros(20))
+    seconds = np.array([10.0 * count - 20.0 for count in lesions])
+    fitted = fit_cost(seconds, lesions, np.zeros(20))
     # The line has no base, so an image without a lesion would cost next to nothing.
     assert fitted.base_s == 0.0
     assert fitted.seconds(np.array([0]), np.array([0]))[0] >= 20.0
