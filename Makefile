@@ -29,8 +29,9 @@ demo: $(READY) ## Play the whole loop on phantoms and write an HTML report
 run: $(READY) ## Serve a folder: make run STUDIES=dir
 	$(BIN)/caclabel serve --studies $(STUDIES) --data $(DATA)
 
-# A file's tests stay in one process: they share a server.
-PYTEST := $(BIN)/pytest -n auto --dist loadfile
+# A file's tests stay in one process: they share a server. Journeys wait for servers and browsers
+# much of their time, so one process more than there are cores.
+PYTEST := $(BIN)/pytest -n $(shell expr `nproc` + 1) --dist loadfile
 
 test: $(READY) ## Run the tests
 	$(PYTEST)
