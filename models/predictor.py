@@ -37,6 +37,9 @@ from .uncertainty import BinaryStatistics, binary_entropy, class_entropy
 _LESION_PROBABILITY = 0.5
 """A candidate at or above it is a lesion."""
 
+_SURE = 0.01
+"""Nearer to 0 or 1 than this, the deterministic pass stands for what is said of bone."""
+
 _PIXELS_AT_ONCE = 1 << 18
 """Pixels of the slices in one batch of the deterministic pass."""
 
@@ -195,7 +198,7 @@ class _VolumePass:
         self._reach = int(REACH_MM / spacing_mm[1]), int(REACH_MM / spacing_mm[2])
         self._margin = edge_reach(network.config, prefix_level(network.config))
         self._candidates = hu >= threshold_hu
-        self._is_settled = large_components(self._candidates, spacing_mm)
+        self._is_large = large_components(self._candidates, spacing_mm)
         self._sampling = sampling
         self._region = np.zeros(hu.shape, np.uint8)
         self._lesion = np.zeros(hu.shape, np.bool_)
@@ -281,7 +284,8 @@ class _VolumePass:
             binary_entropy(probs.cpu().double()).float().numpy(),
         )
         if self._sampling.samples:
-            open_points = np.flatnonzero(~self._is_settled[index, rows, columns])
+            is_sure = (probs < _SURE).cpu().numpy() | (probs > 1.0 - _SURE).cpu().numpy()
+            open_points = np.flatnonzero(~(self._is_large[index, rows, columns] & is_sure))
             points = np.stack([rows, columns])[:, open_points]
             for group in group_into_patches(points, self._margin):
                 self._sample_patch(prefix, found, open_points[group])
