@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app.errors import InvalidInputError, NotFoundError
 from app.intake.pool import labeled_ids
 from app.intake.pool_mirror import Pool, fresh_pool, is_ranked, shared_pool
+from app.prediction_keys import prediction_key
 from app.sampling.leases import SECONDS_PER_MINUTE, leases_so_far, release_expired
 from app.sampling.ranking import ranking_of, read_options
 from app.settings import Settings
@@ -76,7 +77,7 @@ def next_sample(
 ) -> Sample | None:
     """Do ``assign_next`` in a transaction, with the pool ranked before it begins."""
     with database.reading() as session:
-        rank_ahead(session, strategy=strategy, options=options)
+        rank_ahead(session, settings, strategy=strategy, options=options)
     with database.writing() as session:
         return assign_next(
             session,
@@ -137,22 +138,26 @@ def assign_next(
         outcome="",
     )
     # The fresh pool is loaded only when the shared one has nothing: an answer of None is exact.
+    key = prediction_key(settings)
     for load in (shared_pool, fresh_pool):
-        sample = _lease_best(session, load(session, leased, skipped), lease, chosen, rng)
+        sample = _lease_best(session, load(session, key, leased, skipped), lease, chosen, rng)
         if sample is not None:
             return sample
     return None
 
 
-def rank_ahead(session: Session, *, strategy: str, options: Mapping[str, object]) -> None:
+def rank_ahead(
+    session: Session, settings: Settings, *, strategy: str, options: Mapping[str, object]
+) -> None:
     """Rank the pool by a strategy unless that is done, with a session that only reads.
 
     After a start or a promotion that takes a second with 100 000 images, during which
     ``assign_next`` would hold back whoever writes.
     """
-    if strategy not in strategy_names() or is_ranked(session, strategy):
+    key = prediction_key(settings)
+    if strategy not in strategy_names() or is_ranked(session, key, strategy):
         return
-    pool = shared_pool(session, (), ())
+    pool = shared_pool(session, key)
     if not get_strategy(strategy).follows_service and pool.is_open.any():
         ranking_of(session, pool, strategy, read_options(strategy, _numbers(options)))
 
@@ -180,7 +185,7 @@ def upcoming(
     leases, chosen = leases_so_far(session), list[str]()
     for number in range(leases, leases + count):
         rng = np.random.default_rng([settings.seed, number])
-        pool = shared_pool(session, taken | set(chosen), ())
+        pool = shared_pool(session, prediction_key(settings), taken | set(chosen))
         drawn = _draws(session, pool, name, read_options(name, {}), rng)
         free = (_free_image(session, pool.images.ids[draw.index]) for draw, _ in drawn)
         best = next((image for image in free if image is not None), None)

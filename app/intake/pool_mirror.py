@@ -87,6 +87,7 @@ _PREDICTIONS: Final = (
     )
     .where(
         PredictionRow.model_version_id == bindparam("version"),
+        PredictionRow.key == bindparam("key"),
         PredictionRow.id > bindparam("after"),
     )
     .order_by(PredictionRow.id)
@@ -134,8 +135,14 @@ class Pool:
 class PoolMirror:
     """The images that are not missing, with what is known of each."""
 
-    def __init__(self) -> None:
-        """Start empty; the first ``refresh`` loads everything."""
+    def __init__(self, key: str) -> None:
+        """Start empty; the first ``refresh`` loads everything.
+
+        Args:
+            key: Key of the predictions that count; made under other settings, they do not
+                compare.
+        """
+        self._key = key
         self._lock = threading.Lock()
         self._clear()
 
@@ -163,7 +170,10 @@ class PoolMirror:
         self._unranked = 0
 
     def pool(
-        self, connection: Connection, leased: Collection[str], unwanted: Collection[str]
+        self,
+        connection: Connection,
+        leased: Collection[str] = (),
+        unwanted: Collection[str] = (),
     ) -> Pool:
         """Bring the mirror up to date and return the pool.
 
@@ -205,6 +215,7 @@ class PoolMirror:
                 has_candidates=self._has_candidates.copy(),
                 prediction=self._prediction.copy(),
                 version=self._version,
+                key=self._key,
                 step=self._step,
                 earlier=known.earlier if known is not None and known.ids is self._ids else {},
             )
@@ -285,7 +296,8 @@ class PoolMirror:
         if not self._is_new(connection, state, "prediction"):
             return
         after = self._last_prediction - _OVERLAP
-        found = connection.execute(_PREDICTIONS, {"version": version, "after": after}).all()
+        wanted = {"version": version, "key": self._key, "after": after}
+        found = connection.execute(_PREDICTIONS, wanted).all()
         places, rows = self._known(found)
         if rows:
             ids = [row[0] for row in rows]
@@ -336,36 +348,50 @@ class PoolMirror:
 class _SharedMirror:
     """The mirror of one database in this process, with a way to read committed rows."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.mirror = PoolMirror()
+    def __init__(self, engine: Engine, key: str) -> None:
+        self.mirror = PoolMirror(key)
         # Not from the engine's own pool: writers that wait for each other may hold all of
         # its connections, and the one that may write would wait here for a free one.
         self.reader = create_engine(engine.url, poolclass=NullPool)
 
 
-_shared: "weakref.WeakKeyDictionary[ConnectionPool, _SharedMirror]" = weakref.WeakKeyDictionary()
+_shared: "weakref.WeakKeyDictionary[ConnectionPool, dict[str, _SharedMirror]]" = (
+    weakref.WeakKeyDictionary()
+)
 _shared_lock = threading.Lock()
 
 
-def shared_pool(session: Session, leased: Collection[str], unwanted: Collection[str]) -> Pool:
-    """Return the pool by the mirror of this process: committed rows, in milliseconds."""
+def shared_pool(
+    session: Session, key: str, leased: Collection[str] = (), unwanted: Collection[str] = ()
+) -> Pool:
+    """Return the pool by the mirror of this process: committed rows, in milliseconds.
+
+    Args:
+        session: Session of the database.
+        key: Key of the predictions that count, see ``app.prediction_keys``.
+        leased: Images that lie with a client.
+        unwanted: Images to leave out unless nothing else is left.
+    """
     engine = session.get_bind()
     if not isinstance(engine, Engine):
-        return fresh_pool(session, leased, unwanted)
+        return fresh_pool(session, key, leased, unwanted)
     with _shared_lock:
-        shared = _shared.get(engine.pool) or _shared.setdefault(engine.pool, _SharedMirror(engine))
+        mirrors = _shared.setdefault(engine.pool, {})
+        shared = mirrors.get(key) or mirrors.setdefault(key, _SharedMirror(engine, key))
     with shared.reader.connect() as connection:
         return shared.mirror.pool(connection, leased, unwanted)
 
 
-def is_ranked(session: Session, strategy: str) -> bool:
+def is_ranked(session: Session, key: str, strategy: str) -> bool:
     """Tell, in a moment, whether a strategy has ranked the shared pool as it is about now."""
     engine = session.get_bind()
-    shared = _shared.get(engine.pool) if isinstance(engine, Engine) else None
+    shared = _shared.get(engine.pool, {}).get(key) if isinstance(engine, Engine) else None
     version = session.scalar(_ACTIVE) or _NO_VERSION
     return shared is not None and shared.mirror.has_ranking(version, strategy)
 
 
-def fresh_pool(session: Session, leased: Collection[str], unwanted: Collection[str]) -> Pool:
+def fresh_pool(
+    session: Session, key: str, leased: Collection[str] = (), unwanted: Collection[str] = ()
+) -> Pool:
     """Return the pool as the session sees it, everything loaded anew."""
-    return PoolMirror().pool(session.connection(), leased, unwanted)
+    return PoolMirror(key).pool(session.connection(), leased, unwanted)

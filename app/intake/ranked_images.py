@@ -41,6 +41,7 @@ class RankedImages:
         has_candidates: Whether a scored image has any voxel that may be calcium, shape (N,).
         prediction: Ids of the predictions of the active model version, shape (N,).
         version: Id of the active model version, 0 for none.
+        key: Key of the predictions, see ``app.prediction_keys``.
         step: Model versions before it.
         rankings: Rankings of these images by strategy and options, made when first asked for.
         earlier: Agatston score and clinical uncertainty by versions before, shape (2, N), read
@@ -53,6 +54,7 @@ class RankedImages:
     has_candidates: NDArray[np.bool_]
     prediction: NDArray[np.int64]
     version: int
+    key: str
     step: int
     rankings: dict[object, Prepared] = field(default_factory=dict)
     earlier: dict[int, NDArray[np.float64]] = field(default_factory=dict)

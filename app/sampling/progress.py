@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 
 from app.intake.pool import FINAL_TAG
 from app.intake.pool_mirror import shared_pool
+from app.prediction_keys import prediction_key
 from app.sampling.costs import cost_model
+from app.settings import Settings
 from app.store.tables import LabelRow
 from strategies.cost import CostModel
 
@@ -48,9 +50,9 @@ class AnnotationTimes:
     expected: CostModel
 
 
-def coverage(session: Session) -> Coverage:
+def coverage(session: Session, settings: Settings) -> Coverage:
     """Count the images to label, leased or not."""
-    pool = shared_pool(session, (), ())
+    pool = shared_pool(session, prediction_key(settings))
     is_scored = pool.candidates.is_scored & pool.is_open
     return Coverage(int(np.count_nonzero(is_scored)), int(np.count_nonzero(pool.is_open)))
 

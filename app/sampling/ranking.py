@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import InvalidInputError
 from app.intake.pool_mirror import Pool
+from app.intake.ranked_images import RankedImages
 from app.sampling.costs import cost_model
 from app.store.tables import ActivationRow, ImageRow, ModelVersionRow, PredictionRow
 from strategies.base import Candidates, Options
@@ -112,7 +113,7 @@ def _with_versions(session: Session, pool: Pool, candidates: Candidates) -> Cand
     )
     for version in session.scalars(earlier).all():
         if version not in known:
-            known[version] = _predicted_by(session, version, pool.images.ids)
+            known[version] = _predicted_by(session, version, pool.images)
         scores.append(known[version][0])
         spreads.append(known[version][1])
     return replace(
@@ -122,14 +123,14 @@ def _with_versions(session: Session, pool: Pool, candidates: Candidates) -> Cand
     )
 
 
-def _predicted_by(session: Session, version: int, image_ids: Sequence[str]) -> NDArray[np.float64]:
+def _predicted_by(session: Session, version: int, images: RankedImages) -> NDArray[np.float64]:
     """Return score and clinical uncertainty of each image by a version, shape (2, N)."""
-    place = {image_id: at for at, image_id in enumerate(image_ids)}
+    place = {image_id: at for at, image_id in enumerate(images.ids)}
     wanted = select(
         PredictionRow.image_id, PredictionRow.agatston, PredictionRow.clinical_uncertainty
-    ).where(PredictionRow.model_version_id == version)
+    ).where(PredictionRow.model_version_id == version, PredictionRow.key == images.key)
     found = [row for row in session.execute(wanted) if row[0] in place]
-    values = np.full((2, len(image_ids)), np.nan)
+    values = np.full((2, len(images.ids)), np.nan)
     if found:
         values[:, [place[row[0]] for row in found]] = np.array([row[1:] for row in found]).T
     return values

@@ -196,7 +196,7 @@ class PredictionRow(Base):
         # Covers what the pool is ranked by, so that loading it never reads the wide rows.
         Index(
             "predictions_pool",
-            *("model_version_id", "id", "image_id", "has_candidates", "agatston"),
+            *("model_version_id", "key", "id", "image_id", "has_candidates", "agatston"),
             *("clinical_uncertainty", "lesion_uncertainty", "foreground_uncertainty", "entropy"),
             *("entropy_lm", "entropy_lad", "entropy_lcx", "entropy_rca"),
             *("lesion_count", "slice_count"),

@@ -9,7 +9,7 @@ from app import images
 from app.intake import refusals
 from app.pacs import pool_view
 from app.sampling import progress
-from server.dependencies import ReadSession
+from server.dependencies import ReadSession, SettingsDep
 from server.endpoints import endpoints_by_tag
 from server.pages import render
 
@@ -17,7 +17,7 @@ router = APIRouter(tags=["pages"])
 
 
 @router.get("/", response_class=HTMLResponse)
-def index(request: Request, session: ReadSession) -> str:
+def index(request: Request, session: ReadSession, settings: SettingsDep) -> str:
     """Tell what this server is and how to connect to it."""
     return render(
         "index.html",
@@ -26,7 +26,7 @@ def index(request: Request, session: ReadSession) -> str:
         counts=images.pool_counts(session),
         refused=len(refusals.refused_segmentations(session)),
         viewable=pool_view.viewable_count(session),
-        coverage=progress.coverage(session),
+        coverage=progress.coverage(session, settings),
         times=progress.annotation_times(session),
         address=str(request.base_url),
     )

@@ -39,7 +39,7 @@ def information(session: Session, settings: Settings) -> InfoOut:
         scoring={name: _described(text) for name, text in catalog.SCORING_METHODS.items()},
         train_stats={catalog.MODEL: stats},
         datastore=StatsOut.model_validate(datastore.stats(session)),
-        coverage=CoverageOut.model_validate(progress.coverage(session)),
+        coverage=CoverageOut.model_validate(progress.coverage(session, settings)),
     )
 
 

@@ -4,8 +4,13 @@ from sqlalchemy.orm import Session
 
 from app import model_versions
 from app.imaging.volume import Grid
+from app.prediction_keys import prediction_key
+from app.settings import Settings
 from app.store.tables import ImageRow, LabelRow, ModelVersionRow, PredictionRow
 from tests.factories import make_grid
+
+KEY = prediction_key(Settings())
+"""Key of the predictions that a deployment with the settings of the tests makes."""
 
 
 def add_image(
@@ -46,13 +51,19 @@ def add_model_version(session: Session, job_id: str = "job-1") -> ModelVersionRo
 
 
 def add_prediction(
-    session: Session, image_id: str, version_id: int, *, uncertainty: float, agatston: float = 50.0
+    session: Session,
+    image_id: str,
+    version_id: int,
+    *,
+    uncertainty: float,
+    agatston: float = 50.0,
+    key: str = KEY,
 ) -> PredictionRow:
     """Add what a model version says about an image."""
     row = PredictionRow(
         image_id=image_id,
         model_version_id=version_id,
-        key="k",
+        key=key,
         sha256="",
         scores={},
         agatston_samples=[],

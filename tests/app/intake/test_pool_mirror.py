@@ -20,7 +20,7 @@ from app.intake.pool_mirror import Pool, PoolMirror
 from app.store.database import Database
 from app.store.tables import ImageRow, LabelRow, LeaseRow, ModelVersionRow, PredictionRow
 from strategies.base import Candidates
-from tests.app.pool import add_image, add_model_version, add_prediction, label_row
+from tests.app.pool import KEY, add_image, add_model_version, add_prediction, label_row
 
 IDS = tuple("abcde")
 
@@ -74,14 +74,14 @@ class MirrorMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="caclabel-mirror-"))
         shutil.copyfile(template, self.folder / "a.sqlite")
         self.database = Database(f"sqlite:///{self.folder / 'a.sqlite'}")
-        self.mirror = PoolMirror()
+        self.mirror = PoolMirror(KEY)
         self.time = 0.0
         for image_id in "abcd":
             self.register(image_id, "p")
         self.scan({"d"}, set())
         for _ in range(2):
             self.train()
-            self.predict(set("ab"), back=0, uncertainty=self.time)
+            self.predict(set("ab"), back=0, uncertainty=self.time, key=KEY)
 
     def teardown(self) -> None:
         if hasattr(self, "database"):
@@ -138,17 +138,24 @@ class MirrorMachine(RuleBasedStateMachine):
             session.execute(update(ModelVersionRow).values(is_active=False))
             versions[-1 - back].is_active = True
 
-    @rule(ids=st.sets(image_ids), back=st.integers(0, 1), uncertainty=st.floats(0, 9))
-    def predict(self, ids: set[str], back: int, uncertainty: float) -> None:
+    @rule(
+        ids=st.sets(image_ids),
+        back=st.integers(0, 1),
+        uncertainty=st.floats(0, 9),
+        key=st.sampled_from([KEY, "other"]),
+    )
+    def predict(self, ids: set[str], back: int, uncertainty: float, key: str) -> None:
         with self.change() as session:
             versions = session.scalars(
                 select(ModelVersionRow.id).order_by(ModelVersionRow.id)
             ).all()
             version = versions[-1 - back]
-            known = select(PredictionRow.image_id).where(PredictionRow.model_version_id == version)
+            known = select(PredictionRow.image_id).where(
+                PredictionRow.model_version_id == version, PredictionRow.key == key
+            )
             registered = set(session.scalars(select(ImageRow.id)))
             for image_id in sorted(ids & registered - set(session.scalars(known))):
-                add_prediction(session, image_id, version, uncertainty=uncertainty)
+                add_prediction(session, image_id, version, uncertainty=uncertainty, key=key)
 
     @rule(ids=st.sets(image_ids))
     def replace_files(self, ids: set[str]) -> None:
@@ -176,8 +183,8 @@ class MirrorMachine(RuleBasedStateMachine):
         if not hasattr(self, "database"):
             return
         with self.database.engine.connect() as connection:
-            mirrored = self.mirror.pool(connection, (), ())
-            fresh = PoolMirror().pool(connection, (), ())
+            mirrored = self.mirror.pool(connection)
+            fresh = PoolMirror(KEY).pool(connection)
         assert facts(mirrored) == facts(fresh)
 
 
@@ -192,7 +199,7 @@ def test_leased_and_unwanted_images_are_left_out(database: Database) -> None:
         for at, image_id in enumerate("abc"):
             add_image(session, image_id, at=float(at))
     with database.engine.connect() as connection:
-        mirror = PoolMirror()
+        mirror = PoolMirror(KEY)
 
         def offered(leased: str, unwanted: str) -> str:
             return "".join(facts(mirror.pool(connection, set(leased), set(unwanted)))["open"])
@@ -221,7 +228,7 @@ def set_missing(database: Database, times: dict[str, float | None]) -> None:
 
 def offered(database: Database, mirror: PoolMirror) -> list[str]:
     with database.engine.connect() as connection:
-        found: list[str] = facts(mirror.pool(connection, (), ()))["open"]
+        found: list[str] = facts(mirror.pool(connection))["open"]
     return found
 
 
@@ -230,7 +237,7 @@ def test_sees_one_image_go_while_another_comes_back(database: Database) -> None:
         for at, image_id in enumerate("abc"):
             add_image(session, image_id, at=float(at))
     set_missing(database, {"a": 5.0})
-    mirror = PoolMirror()
+    mirror = PoolMirror(KEY)
     assert offered(database, mirror) == ["b", "c"]
     # As many as before, and nothing newly registered.
     set_missing(database, {"a": None, "b": 6.0})
@@ -246,7 +253,7 @@ def test_remembers_the_label_of_the_newest_image_that_comes_back(database: Datab
         session.add(label_row("a"))
     # Image b keeps the newest time of all that are gone, so c seems to be a new image.
     set_missing(database, {"b": 9.0, "c": 8.0})
-    mirror = PoolMirror()
+    mirror = PoolMirror(KEY)
     assert offered(database, mirror) == []
     set_missing(database, {"c": None})
     assert offered(database, mirror) == []
@@ -259,11 +266,11 @@ def test_forgets_predictions_that_were_deleted(database: Database) -> None:
         version = add_model_version(session).id
         for image_id in "ab":
             add_prediction(session, image_id, version, uncertainty=1.0)
-    mirror = PoolMirror()
+    mirror = PoolMirror(KEY)
 
     def is_scored() -> list[bool]:
         with database.engine.connect() as connection:
-            scored: list[bool] = mirror.pool(connection, (), ()).candidates.is_scored.tolist()
+            scored: list[bool] = mirror.pool(connection).candidates.is_scored.tolist()
         return scored
 
     assert is_scored() == [True, True]
@@ -276,6 +283,29 @@ def test_forgets_predictions_that_were_deleted(database: Database) -> None:
     assert is_scored() == [True, True]
 
 
+def test_predictions_of_other_settings_do_not_count(database: Database) -> None:
+    with database.writing() as session:
+        for image_id in "ab":
+            add_image(session, image_id)
+        version = add_model_version(session).id
+        add_prediction(session, "a", version, uncertainty=1.0)
+    mirror = PoolMirror(KEY)
+
+    def doubts() -> list[float]:
+        with database.engine.connect() as connection:
+            candidates = mirror.pool(connection).candidates
+        return np.nan_to_num(candidates.clinical_uncertainty, nan=-1.0).tolist()
+
+    assert doubts() == [1.0, -1.0]
+    # As by a worker that runs with what the settings were before.
+    with database.writing() as session:
+        for image_id in "ab":
+            add_prediction(session, image_id, version, uncertainty=9.0, key="other")
+    assert doubts() == [1.0, -1.0]
+    with database.engine.connect() as connection:
+        assert PoolMirror("other").pool(connection).candidates.is_scored.all()
+
+
 def test_a_few_new_scores_do_not_change_what_is_ranked(database: Database) -> None:
     ids = [f"image-{number:03d}" for number in range(210)]
     with database.writing() as session:
@@ -284,14 +314,14 @@ def test_a_few_new_scores_do_not_change_what_is_ranked(database: Database) -> No
         version = add_model_version(session).id
         for image_id in ids[:200]:
             add_prediction(session, image_id, version, uncertainty=1.0)
-    mirror = PoolMirror()
+    mirror = PoolMirror(KEY)
 
     def scored_after(image_ids: list[str]) -> int:
         with database.writing() as session:
             for image_id in image_ids:
                 add_prediction(session, image_id, version, uncertainty=1.0)
         with database.engine.connect() as connection:
-            return int(mirror.pool(connection, (), ()).candidates.is_scored.sum())
+            return int(mirror.pool(connection).candidates.is_scored.sum())
 
     # A hundredth of 200 may change unseen; the third new score makes all three known.
     assert scored_after([]) == 200
@@ -307,14 +337,14 @@ def test_the_last_scores_of_a_pool_are_ranked_however_few(database: Database) ->
         version = add_model_version(session).id
         for image_id in ids[:200]:
             add_prediction(session, image_id, version, uncertainty=1.0)
-    mirror = PoolMirror()
+    mirror = PoolMirror(KEY)
     with database.engine.connect() as connection:
-        assert mirror.pool(connection, (), ()).candidates.is_scored.sum() == 200
+        assert mirror.pool(connection).candidates.is_scored.sum() == 200
     with database.writing() as session:
         for image_id in ids[200:]:
             add_prediction(session, image_id, version, uncertainty=1.0)
     with database.engine.connect() as connection:
-        assert mirror.pool(connection, (), ()).candidates.is_scored.all()
+        assert mirror.pool(connection).candidates.is_scored.all()
 
 
 def test_offers_an_image_whose_label_was_deleted_at_an_older_time(database: Database) -> None:
@@ -322,7 +352,7 @@ def test_offers_an_image_whose_label_was_deleted_at_an_older_time(database: Data
         for image_id in "ab":
             add_image(session, image_id)
             session.add(label_row(image_id))
-    mirror = PoolMirror()
+    mirror = PoolMirror(KEY)
     # The first to ask waited for the second, or the clock was set back.
     for image_id, at in (("b", 9.0), ("a", 8.0)):
         with database.writing() as session:
@@ -338,14 +368,14 @@ def test_a_pool_that_was_handed_out_stays_as_it_was(database: Database) -> None:
             add_image(session, image_id)
         version = add_model_version(session).id
         add_prediction(session, "a", version, uncertainty=1.0)
-    mirror = PoolMirror()
+    mirror = PoolMirror(KEY)
     with database.engine.connect() as connection:
-        before = mirror.pool(connection, (), ())
+        before = mirror.pool(connection)
     known = facts(before)
     with database.writing() as session:
         add_prediction(session, "b", version, uncertainty=2.0)
         session.add(label_row("a"))
         add_image(session, "c", at=9.0)
     with database.engine.connect() as connection:
-        assert facts(mirror.pool(connection, (), ())) != known
+        assert facts(mirror.pool(connection)) != known
     assert facts(before) == known

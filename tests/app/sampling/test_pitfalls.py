@@ -14,7 +14,7 @@ from app.sampling import progress
 from app.store.tables import ImageRow, LabelRow, LeaseRow, ModelVersionRow, PredictionRow
 from strategies.registry import get_strategy, strategy_names
 from tests.app.conftest import Deployment
-from tests.app.pool import add_image, add_model_version, add_prediction, label_row
+from tests.app.pool import KEY, add_image, add_model_version, add_prediction, label_row
 
 LEARNING = [name for name in strategy_names() if get_strategy(name).options]
 """Strategies that ask a model."""
@@ -97,6 +97,16 @@ class TestEveryStrategyThatAsksAModel:
         sample = ask(deployment, strategy)
         assert (sample.coverage, sample.is_fallback, sample.lease.is_random) == (0.0, True, True)
 
+    def test_predictions_under_other_settings_are_not_ranked(
+        self, deployment: Deployment, strategy: str
+    ) -> None:
+        ids = fill(deployment, "pqrs")
+        predict(deployment, dict.fromkeys(ids, 0.1) | {ids[0]: 9.0})
+        with deployment.database.writing() as session:
+            session.execute(update(PredictionRow).values(key="of a worker not yet restarted"))
+        sample = ask(deployment, strategy)
+        assert (sample.coverage, sample.is_fallback, sample.lease.is_random) == (0.0, True, True)
+
     def test_an_image_can_be_served_before_it_is_scored(
         self, deployment: Deployment, strategy: str
     ) -> None:
@@ -169,6 +179,15 @@ class TestRanking:
         predict(deployment, dict.fromkeys(ids, 0.5))
         assert ask(deployment, "ensemble").image.id == ids[1]
 
+    def test_versions_are_compared_under_the_same_settings(self, deployment: Deployment) -> None:
+        ids = fill(deployment, "pqr")
+        predict(deployment, dict(zip(ids, [0.1, 0.1, 0.9], strict=True)))
+        with deployment.database.writing() as session:
+            other = update(PredictionRow).where(PredictionRow.id == 2)
+            session.execute(other.values(agatston=900.0, key="other"))
+        predict(deployment, dict(zip(ids, [0.1, 0.1, 0.9], strict=True)))
+        assert ask(deployment, "ensemble").image.id == ids[2]
+
     def test_variety_is_measured_from_what_is_labeled(self, deployment: Deployment) -> None:
         ids = fill(deployment, "pqrs")
         predict(deployment, dict.fromkeys(ids, 0.5))
@@ -240,7 +259,7 @@ def test_coverage_counts_what_is_left_to_label(deployment: Deployment) -> None:
     with deployment.database.writing() as session:
         session.add(label_row(ids[0]))
     with deployment.database.reading() as session:
-        found = progress.coverage(session)
+        found = progress.coverage(session, deployment.settings)
     assert (found.scored, found.images) == (1, 3)
 
 
@@ -274,11 +293,11 @@ def test_a_pool_that_was_ranked_ahead_is_not_ranked_again(deployment: Deployment
     ids = fill(deployment, "pq")
     predict(deployment, dict(zip(ids, [0.9, 0.1], strict=True)))
     with deployment.database.reading() as session:
-        assert not is_ranked(session, "uncertainty")
-        samples.rank_ahead(session, strategy="uncertainty", options={})
-        assert is_ranked(session, "uncertainty")
-        assert not is_ranked(session, "entropy")
+        assert not is_ranked(session, KEY, "uncertainty")
+        samples.rank_ahead(session, deployment.settings, strategy="uncertainty", options={})
+        assert is_ranked(session, KEY, "uncertainty")
+        assert not is_ranked(session, KEY, "entropy")
     assert ask(deployment, "uncertainty").image.id == ids[0]
     predict(deployment, dict(zip(ids, [0.1, 0.9], strict=True)))
     with deployment.database.reading() as session:
-        assert not is_ranked(session, "uncertainty")
+        assert not is_ranked(session, KEY, "uncertainty")
