@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from app.errors import InvalidInputError, NotFoundError
 from app.intake.pool import labeled_ids
-from app.intake.pool_mirror import Pool, fresh_pool, is_ranked, shared_pool
+from app.intake.pool_mirror import Pool
+from app.intake.shared_pool import fresh_pool, is_ranked, shared_pool
 from app.prediction_keys import prediction_key
 from app.sampling.leases import SECONDS_PER_MINUTE, leases_so_far, release_expired
 from app.sampling.ranking import ranking_of, read_options

@@ -8,23 +8,18 @@ nothing: whoever takes an image from it checks the row before leasing it, and an
 is asked again of a fresh one.
 
 Concurrency: any thread; one lock around each use, held while nothing else is waited for.
-The shared mirror reads committed rows over a connection of its own, so nothing that is
-rolled back later gets into it. Pools that were handed out are never changed.
+Pools that were handed out are never changed.
 """
 
 import threading
 import time
-import weakref
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, RowMapping, bindparam, create_engine, func, select
-from sqlalchemy.orm import Session
-from sqlalchemy.pool import NullPool
-from sqlalchemy.pool import Pool as ConnectionPool
+from sqlalchemy import Connection, RowMapping, bindparam, func, select
 
 from app.intake.pool import FINAL_TAG
 from app.intake.ranked_images import MEASURES, RankedImages
@@ -44,17 +39,17 @@ _OVERLAP: Final = 64
 _RECOUNT_S: Final = 5.0
 """Pause between two counts of the images, which find what came with a time before the newest."""
 
-_NO_VERSION: Final = 0
+NO_VERSION: Final = 0
 """Stands for the model version while there is none."""
 
 # Built once: building a statement takes longer than running it.
-_ACTIVE: Final = select(ModelVersionRow.id).where(ModelVersionRow.is_active)
+ACTIVE: Final = select(ModelVersionRow.id).where(ModelVersionRow.is_active)
 
 _STATE: Final = select(
     select(func.count(PoolChangeRow.id)).scalar_subquery().label("change_count"),
     select(func.max(PoolChangeRow.id)).scalar_subquery().label("last_change"),
     select(func.max(ImageRow.missing_since)).scalar_subquery().label("gone_at"),
-    _ACTIVE.scalar_subquery().label("version"),
+    ACTIVE.scalar_subquery().label("version"),
     select(func.max(LabelRow.deleted_at))
     .where(LabelRow.tag == FINAL_TAG)
     .scalar_subquery()
@@ -162,7 +157,7 @@ class PoolMirror:
         self._counted_at = -np.inf
         self._changes: tuple[int, int | None] | None = None
         self._unlabeled: tuple[int, float | None] = (0, None)
-        self._version = _NO_VERSION
+        self._version = NO_VERSION
         self._step = 0
         self._last_prediction = self._last_label = self._last_lease = 0
         self._seen: dict[str, int | None] = {}
@@ -284,7 +279,7 @@ class PoolMirror:
         self._served_by = np.append(self._served_by, np.full(count, -1, np.int64))
 
     def _add_predictions(self, connection: Connection, state: RowMapping) -> None:
-        version = state["version"] or _NO_VERSION
+        version = state["version"] or NO_VERSION
         if version != self._version:
             self._version, self._last_prediction = version, 0
             self._measures[:] = np.nan
@@ -330,7 +325,7 @@ class PoolMirror:
         if rows:
             self._last_lease = rows[-1][0]
             self._served_at[places] = [row[2] for row in rows]
-            self._served_by[places] = [row[3] or _NO_VERSION for row in rows]
+            self._served_by[places] = [row[3] or NO_VERSION for row in rows]
 
     def _is_new(self, connection: Connection, state: RowMapping, table: str) -> bool:
         """Tell whether a table may have rows that were not read; SQLite shows them in order."""
@@ -343,55 +338,3 @@ class PoolMirror:
         """Return the rows of images that are not missing, and the places of these."""
         rows = [row for row in found if row[1] in self._place]
         return [self._place[row[1]] for row in rows], rows
-
-
-class _SharedMirror:
-    """The mirror of one database in this process, with a way to read committed rows."""
-
-    def __init__(self, engine: Engine, key: str) -> None:
-        self.mirror = PoolMirror(key)
-        # Not from the engine's own pool: writers that wait for each other may hold all of
-        # its connections, and the one that may write would wait here for a free one.
-        self.reader = create_engine(engine.url, poolclass=NullPool)
-
-
-_shared: "weakref.WeakKeyDictionary[ConnectionPool, dict[str, _SharedMirror]]" = (
-    weakref.WeakKeyDictionary()
-)
-_shared_lock = threading.Lock()
-
-
-def shared_pool(
-    session: Session, key: str, leased: Collection[str] = (), unwanted: Collection[str] = ()
-) -> Pool:
-    """Return the pool by the mirror of this process: committed rows, in milliseconds.
-
-    Args:
-        session: Session of the database.
-        key: Key of the predictions that count, see ``app.prediction_keys``.
-        leased: Images that lie with a client.
-        unwanted: Images to leave out unless nothing else is left.
-    """
-    engine = session.get_bind()
-    if not isinstance(engine, Engine):
-        return fresh_pool(session, key, leased, unwanted)
-    with _shared_lock:
-        mirrors = _shared.setdefault(engine.pool, {})
-        shared = mirrors.get(key) or mirrors.setdefault(key, _SharedMirror(engine, key))
-    with shared.reader.connect() as connection:
-        return shared.mirror.pool(connection, leased, unwanted)
-
-
-def is_ranked(session: Session, key: str, strategy: str) -> bool:
-    """Tell, in a moment, whether a strategy has ranked the shared pool as it is about now."""
-    engine = session.get_bind()
-    shared = _shared.get(engine.pool, {}).get(key) if isinstance(engine, Engine) else None
-    version = session.scalar(_ACTIVE) or _NO_VERSION
-    return shared is not None and shared.mirror.has_ranking(version, strategy)
-
-
-def fresh_pool(
-    session: Session, key: str, leased: Collection[str] = (), unwanted: Collection[str] = ()
-) -> Pool:
-    """Return the pool as the session sees it, everything loaded anew."""
-    return PoolMirror(key).pool(session.connection(), leased, unwanted)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.intake.pool import FINAL_TAG
-from app.intake.pool_mirror import shared_pool
+from app.intake.shared_pool import shared_pool
 from app.prediction_keys import prediction_key
 from app.sampling.costs import cost_model
 from app.settings import Settings

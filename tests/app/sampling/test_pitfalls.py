@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app import samples
-from app.intake.pool_mirror import is_ranked
+from app.intake.shared_pool import is_ranked
 from app.model_versions import activate
 from app.samples import Sample
 from app.sampling import progress
