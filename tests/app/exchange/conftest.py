@@ -1,4 +1,4 @@
-"""A data folder without a studies folder, as an import finds it."""
+"""Pools to export, and data folders without a studies folder, as an import finds them."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
 from tests.app.conftest import Deployment
+from tests.app.exchange.labeled_pool import fill
 
 
 @pytest.fixture
@@ -28,3 +29,13 @@ def elsewhere(tmp_path: Path, migrated_file: Path) -> Iterator[DataFolder]:
     database = Database(settings.database)
     yield DataFolder(settings, database, FileStore(settings.files), now=lambda: 2000.0)
     database.close()
+
+
+@pytest.fixture
+def pool(deployment: Deployment) -> DataFolder:
+    return fill(deployment)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"

@@ -17,9 +17,13 @@ from app.imaging.dicom.derivation import Derivation
 from app.imaging.dicom.segmentation_reader import read_segmentation
 from app.imaging.volume import Grid
 from app.intake.label_names import numbering, renumber
+from tests.factories import make_grid
 
 DERIVATION = Derivation("a seed", 1_700_000_000.0)
 """How the label of a test came about."""
+
+GRID = make_grid()
+"""Where the series lies that ``write_dicom`` writes."""
 
 
 def canonical(content: bytes, grid: Grid) -> NDArray[np.uint8]:
