@@ -24,6 +24,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, func, select
 from app.intake.pool import FINAL_TAG
 from app.intake.ranked_images import MEASURES, RankedImages
 from app.store.tables import (
+    ActivationRow,
     ImageRow,
     LabelRow,
     LeaseRow,
@@ -50,13 +51,19 @@ _STATE: Final = select(
     select(func.max(PoolChangeRow.id)).scalar_subquery().label("last_change"),
     select(func.max(ImageRow.missing_since)).scalar_subquery().label("gone_at"),
     ACTIVE.scalar_subquery().label("version"),
+    select(ActivationRow.at)
+    .order_by(ActivationRow.id.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("answers_since"),
+    # The index labels_deleted has no other rows.
     select(func.max(LabelRow.deleted_at))
-    .where(LabelRow.tag == FINAL_TAG)
+    .where(LabelRow.deleted_at.is_not(None))
     .scalar_subquery()
     .label("unlabeled_at"),
     # A deletion that waited for another one, or for a clock, has an older time than the newest.
     select(func.count())
-    .where(LabelRow.tag == FINAL_TAG, LabelRow.deleted_at.is_not(None))
+    .where(LabelRow.deleted_at.is_not(None))
     .scalar_subquery()
     .label("unlabeled_count"),
     select(func.max(PredictionRow.id)).scalar_subquery().label("prediction"),
@@ -90,7 +97,14 @@ _PREDICTIONS: Final = (
 
 # By id alone, which is a short range; by tag, every label would be gone through.
 _LABELS: Final = (
-    select(LabelRow.id, LabelRow.image_id, LabelRow.tag, LabelRow.deleted_at)
+    select(
+        LabelRow.id,
+        LabelRow.image_id,
+        LabelRow.tag,
+        LabelRow.deleted_at,
+        LabelRow.created_at,
+        LabelRow.annotator,
+    )
     .where(LabelRow.id > bindparam("after"))
     .order_by(LabelRow.id)
 )
@@ -109,8 +123,9 @@ class Pool:
     Attributes:
         images: All images of the mirror, N of them.
         is_open: Those that may be served, shape (N,).
-        batch: Places of the images that are labeled or leased since the active model version
-            answers.
+        batch: Places of the images of the batch: served since the active model version answers
+            and labeled or leased, or labeled since then by somebody whom nobody served them; a
+            label of a person under another tag than the final one counts here, too.
         is_labeled: Those with a final label, shape (N,).
         last_served: When each was served last, -inf for never, shape (N,).
     """
@@ -150,6 +165,8 @@ class PoolMirror:
         self._has_candidates = np.empty(0, np.bool_)
         self._prediction = np.empty(0, np.int64)
         self._is_labeled = np.empty(0, np.bool_)
+        self._labeled_at = np.empty(0, np.float64)
+        self._answers_since = -np.inf
         self._served_at = np.empty(0, np.float64)
         self._served_by = np.empty(0, np.int64)
         self._registered_at = -np.inf
@@ -185,10 +202,12 @@ class PoolMirror:
             is_wanted[self._places(unwanted)] = False
             is_taken = self._is_labeled.copy()
             is_taken[leased_places] = True
+            is_of_batch = is_taken & (self._served_by == self._version)
+            is_of_batch |= self._labeled_at > self._answers_since
             return Pool(
                 self._ranked_images(),
                 is_wanted if is_wanted.any() else is_free,
-                np.flatnonzero(is_taken & (self._served_by == self._version)),
+                np.flatnonzero(is_of_batch),
                 self._is_labeled.copy(),
                 self._served_at.copy(),
             )
@@ -275,6 +294,7 @@ class PoolMirror:
         self._has_candidates = np.append(self._has_candidates, np.zeros(count, np.bool_))
         self._prediction = np.append(self._prediction, np.zeros(count, np.int64))
         self._is_labeled = np.append(self._is_labeled, np.zeros(count, np.bool_))
+        self._labeled_at = np.append(self._labeled_at, np.full(count, -np.inf))
         self._served_at = np.append(self._served_at, np.full(count, -np.inf))
         self._served_by = np.append(self._served_by, np.full(count, -1, np.int64))
 
@@ -303,10 +323,13 @@ class PoolMirror:
             self._measures[:, places] = np.array([row[3:] for row in rows]).T
 
     def _add_labels(self, connection: Connection, state: RowMapping) -> None:
+        since = state["answers_since"]
+        self._answers_since = -np.inf if since is None else since
         unlabeled = (state["unlabeled_count"], state["unlabeled_at"])
         if unlabeled != self._unlabeled:
             self._unlabeled, self._last_label = unlabeled, 0
             self._is_labeled[:] = False
+            self._labeled_at[:] = -np.inf
             self._seen["label"] = None
         if not self._is_new(connection, state, "label"):
             return
@@ -314,8 +337,13 @@ class PoolMirror:
         places, rows = self._known(connection.execute(_LABELS, {"after": after}).all())
         if rows:
             self._last_label = rows[-1][0]
-        for place, (_, _, tag, deleted_at) in zip(places, rows, strict=True):
-            self._is_labeled[place] |= tag == FINAL_TAG and deleted_at is None
+        for place, (_, _, tag, deleted_at, created_at, annotator) in zip(places, rows, strict=True):
+            if deleted_at is not None:
+                continue
+            self._is_labeled[place] |= tag == FINAL_TAG
+            # A prediction that is kept as a label has no annotator.
+            if tag == FINAL_TAG or annotator:
+                self._labeled_at[place] = max(self._labeled_at[place], created_at)
 
     def _add_leases(self, connection: Connection, state: RowMapping) -> None:
         if not self._is_new(connection, state, "lease"):

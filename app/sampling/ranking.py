@@ -157,15 +157,17 @@ def _with_embedding(
 ) -> Candidates:
     """Add the features of the listed images, and of those labeled or leased."""
     images = pool.images
-    if not images.version:
-        facts = _facts(session, [images.ids[at] for at in places.tolist()])
-        return replace(listed, embedding=facts)
     is_taken = pool.is_labeled.copy()
     is_taken[pool.batch] = True
-    taken = np.flatnonzero(is_taken & (images.prediction > 0))
+    if images.version:
+        is_taken &= images.prediction > 0
+    taken = np.flatnonzero(is_taken)
     taken = np.random.default_rng(taken.size).permutation(taken)[:_MOST_TAKEN]
-    wanted = np.concatenate([images.prediction[places], images.prediction[taken]])
-    embedding = _embeddings(session, wanted)
+    wanted = np.concatenate([places, taken])
+    if images.version:
+        embedding = _embeddings(session, images.prediction[wanted])
+    else:
+        embedding = _facts(session, [images.ids[at] for at in wanted.tolist()])
     known = embedding[places.size :]
     return replace(
         listed,

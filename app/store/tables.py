@@ -78,6 +78,13 @@ class LabelRow(Base):
     __table_args__ = (
         UniqueConstraint("image_id", "tag", "version"),
         Index("labels_current", "tag", "deleted_at", "image_id"),
+        # Few rows: whether any label was deleted is part of every next sample.
+        Index(
+            "labels_deleted",
+            "deleted_at",
+            sqlite_where=text("deleted_at IS NOT NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

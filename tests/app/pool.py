@@ -81,7 +81,9 @@ def add_prediction(
     return row
 
 
-def label_row(image_id: str, tag: str = "final", *, version: int = 1) -> LabelRow:
+def label_row(
+    image_id: str, tag: str = "final", *, version: int = 1, annotator: str = "", at: float = 0.0
+) -> LabelRow:
     """Make a label without a file."""
     return LabelRow(
         image_id=image_id,
@@ -92,7 +94,7 @@ def label_row(image_id: str, tag: str = "final", *, version: int = 1) -> LabelRo
         submitted_name="",
         covers_calcium=True,
         covers_regions=False,
-        annotator="",
+        annotator=annotator,
         info={},
-        created_at=0.0,
+        created_at=at,
     )

@@ -17,8 +17,16 @@ from sqlalchemy import delete, select, update
 
 from app.intake import pool_mirror
 from app.intake.pool_mirror import Pool, PoolMirror
+from app.model_versions import activate
 from app.store.database import Database
-from app.store.tables import ImageRow, LabelRow, LeaseRow, ModelVersionRow, PredictionRow
+from app.store.tables import (
+    ActivationRow,
+    ImageRow,
+    LabelRow,
+    LeaseRow,
+    ModelVersionRow,
+    PredictionRow,
+)
 from strategies.base import Candidates
 from tests.app.pool import KEY, add_image, add_model_version, add_prediction, label_row
 
@@ -109,12 +117,19 @@ class MirrorMachine(RuleBasedStateMachine):
             session.execute(back.values(missing_since=None))
             session.execute(gone.values(missing_since=self.time))
 
-    @rule(ids=st.sets(image_ids), tag=st.sampled_from(["final", "final", "original"]))
-    def label(self, ids: set[str], tag: str) -> None:
+    @rule(
+        ids=st.sets(image_ids),
+        tag=st.sampled_from(["final", "final", "original"]),
+        annotator=st.sampled_from(["", "anna"]),
+    )
+    def label(self, ids: set[str], tag: str, annotator: str) -> None:
         with self.change() as session:
             registered = set(session.scalars(select(ImageRow.id)))
             for image_id in sorted(ids & registered):
-                session.add(label_row(image_id, tag, version=int(self.time)))
+                row = label_row(
+                    image_id, tag, version=int(self.time), annotator=annotator, at=self.time
+                )
+                session.add(row)
 
     @rule(ids=st.sets(image_ids))
     def delete_labels(self, ids: set[str]) -> None:
@@ -129,7 +144,10 @@ class MirrorMachine(RuleBasedStateMachine):
         with self.change() as session:
             session.execute(update(ModelVersionRow).values(is_active=False))
             facts = {"sha256": "", "card": {}, "label_count": 1, "created_at": self.time}
-            session.add(ModelVersionRow(job_id=str(self.time), is_active=True, **facts))
+            row = ModelVersionRow(job_id=str(self.time), is_active=True, **facts)
+            session.add(row)
+            session.flush()
+            session.add(ActivationRow(model_version_id=row.id, at=self.time))
 
     @rule(back=st.integers(0, 1))
     def activate(self, back: int) -> None:
@@ -137,6 +155,7 @@ class MirrorMachine(RuleBasedStateMachine):
             versions = session.scalars(select(ModelVersionRow).order_by(ModelVersionRow.id)).all()
             session.execute(update(ModelVersionRow).values(is_active=False))
             versions[-1 - back].is_active = True
+            session.add(ActivationRow(model_version_id=versions[-1 - back].id, at=self.time))
 
     @rule(
         ids=st.sets(image_ids),
@@ -304,6 +323,38 @@ def test_predictions_of_other_settings_do_not_count(database: Database) -> None:
     assert doubts() == [1.0, -1.0]
     with database.engine.connect() as connection:
         assert PoolMirror("other").pool(connection).candidates.is_scored.all()
+
+
+def test_what_was_labeled_by_hand_is_of_the_batch_until_another_version_answers(
+    database: Database,
+) -> None:
+    with database.writing() as session:
+        for image_id in "abcdef":
+            add_image(session, image_id)
+        session.add(label_row("a", at=1.0))
+    mirror = PoolMirror(KEY)
+
+    def batch() -> str:
+        with database.engine.connect() as connection:
+            return "".join(facts(mirror.pool(connection))["batch"])
+
+    assert batch() == "a"
+    with database.writing() as session:
+        activate(session, add_model_version(session).id, actor="t", now=2.0, reason="")
+    assert batch() == ""
+    with database.writing() as session:
+        session.add(label_row("b", at=3.0))
+        session.add(label_row("c", "draft", annotator="anna", at=3.0))
+        # A prediction, a deleted label, and one that the version may have learned from.
+        session.add(label_row("d", "original", at=3.0))
+        session.add(label_row("e", "draft", annotator="anna", at=3.0))
+        session.add(label_row("f", at=1.5))
+    assert batch() == "bce"
+    with database.writing() as session:
+        chosen = update(LabelRow).where(LabelRow.image_id == "e")
+        session.execute(chosen.values(deleted_at=4.0))
+    assert batch() == "bc"
+    assert offered(database, mirror) == ["c", "d", "e"]
 
 
 def test_a_few_new_scores_do_not_change_what_is_ranked(database: Database) -> None:

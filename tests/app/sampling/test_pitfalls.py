@@ -76,6 +76,17 @@ class TestEveryStrategyThatAsksAModel:
         assert {image.patient_key for image in served[:3]} == {"p", "q", "r"}
         assert served[3].patient_key == "p"
 
+    def test_a_patient_labeled_by_hand_is_of_the_batch(
+        self, deployment: Deployment, strategy: str
+    ) -> None:
+        ids = fill(deployment, "ppqr")
+        predict(deployment, dict(zip(ids, [0.9, 0.9, 0.5, 0.4], strict=True)))
+        with deployment.database.writing() as session:
+            session.add(label_row(ids[0], at=1.0))
+        served = [ask(deployment, strategy).image for _ in range(3)]
+        assert {image.patient_key for image in served[:2]} == {"q", "r"}
+        assert served[2].id == ids[1]
+
     def test_an_image_without_candidates_is_not_first(
         self, deployment: Deployment, strategy: str
     ) -> None:
@@ -207,6 +218,25 @@ class TestRanking:
         assert served[0].image.id != ids[3]
         assert served[1].image.id == ids[3]
         assert not served[0].is_fallback
+
+    def test_before_a_model_what_is_labeled_by_hand_counts(self, deployment: Deployment) -> None:
+        ids = fill(deployment, "pqrst")
+        with deployment.database.writing() as session:
+            session.get_one(ImageRow, ids[4]).kvp = 80.0
+            session.add(label_row(ids[0]))
+        # Three images are typical, but one like them is labeled; the farthest is next.
+        assert ask(deployment, "diversity", outlier_share=0.0).image.id == ids[4]
+
+    def test_a_doubt_settled_by_hand_is_not_asked(self, deployment: Deployment) -> None:
+        ids = fill(deployment, "abcdefgh")
+        predict(deployment, dict.fromkeys(ids, 0.9))
+        other = [1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0]
+        with deployment.database.writing() as session:
+            for row in session.scalars(select(PredictionRow).where(PredictionRow.id > 4)):
+                row.agatston_samples = [[float(np.expm1(4 + 0.8 * at)), 0, 0, 0] for at in other]
+            session.add(label_row(ids[0], at=1.0))
+        # The first four vary together and most, but one of them is labeled.
+        assert ask(deployment, "batch").image.id in ids[4:]
 
     def test_annotation_times_decide_what_is_worth_its_cost(self, deployment: Deployment) -> None:
         ids = fill(deployment, "pq")

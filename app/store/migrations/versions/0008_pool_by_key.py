@@ -1,5 +1,6 @@
-"""Rank the pool by predictions of one key: the index that covers them begins with it."""
+"""Index what the mirrors of the pool read: predictions of one key, and deleted labels."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
@@ -12,17 +13,24 @@ _MEASURES = (
     *("lesion_count", "slice_count"),
 )
 
+_IS_DELETED = sa.text("deleted_at IS NOT NULL")
+
 
 def upgrade() -> None:
     """Apply the revision."""
-    _replace(["model_version_id", "key", *_MEASURES])
+    op.drop_index("predictions_pool", "predictions")
+    op.create_index("predictions_pool", "predictions", ["model_version_id", "key", *_MEASURES])
+    op.create_index(
+        "labels_deleted",
+        "labels",
+        ["deleted_at"],
+        sqlite_where=_IS_DELETED,
+        postgresql_where=_IS_DELETED,
+    )
 
 
 def downgrade() -> None:
     """Take the revision back."""
-    _replace(["model_version_id", *_MEASURES])
-
-
-def _replace(columns: list[str]) -> None:
+    op.drop_index("labels_deleted", "labels")
     op.drop_index("predictions_pool", "predictions")
-    op.create_index("predictions_pool", "predictions", columns)
+    op.create_index("predictions_pool", "predictions", ["model_version_id", *_MEASURES])
