@@ -15,7 +15,7 @@ from app.store.database import Database
 from models.inputs import network_input
 from models.network import MultiTaskNetwork, small_network
 from server.bench.next_sample import fill
-from server.bench.prediction_cost import reach_everything
+from server.bench.prediction_cost import never_say
 from server.bench.scale import quick_scale
 from server.bench.sections import LONG, measure, section_names
 from server.demo.narration import Narrator
@@ -39,15 +39,17 @@ def test_the_large_pool_is_ranked_by_uncertainty(tmp_path: Path) -> None:
     assert sample.image.id.startswith("image-0000")
 
 
-def test_random_weights_see_an_artery_region_everywhere() -> None:
+def test_a_head_never_says_what_it_must_not() -> None:
     torch.manual_seed(0)
     config = replace(small_network(), has_position=False)
     network = MultiTaskNetwork(config).eval()
-    reach_everything(network)
+    never_say(network, "region", 0)
+    never_say(network, "lesion", 1)
     slabs = np.zeros((1, 2 * config.neighbours + 1, 32, 32), np.int16)
     with torch.inference_mode():
         logits = network(network_input(slabs, np.zeros((1, 32, 32), np.bool_), config))
     assert (logits["region"].argmax(dim=1) > 0).all()
+    assert (logits["lesion"].softmax(dim=1)[:, 1] < 1e-6).all()
 
 
 @pytest.mark.slow
