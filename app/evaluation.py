@@ -16,7 +16,7 @@ from app.calcium.score import calcium_scores
 from app.errors import NotFoundError
 from app.inference import find_prediction
 from app.intake.pool import current_labels
-from app.predictions import Prediction, predict
+from app.prediction.prediction import Prediction, predict
 from app.recipes import calcium
 from app.settings import Settings
 from app.store.tables import ImageRow, JobRow, Json, LabelRow, ModelVersionRow, PredictionRow

@@ -19,7 +19,7 @@ from typing import Final
 
 import torch
 
-from app import evaluation, predictions, studies
+from app import evaluation, studies
 from app.background.job_bench import (
     JobBench,
     give_sign_of_life,
@@ -33,6 +33,7 @@ from app.background.work import Work, WorkContext
 from app.background.worker_lock import WorkerLock
 from app.background.workflows import JobEngine
 from app.pacs import export_job, prefetch, sync
+from app.prediction import jobs as prediction_jobs
 from app.prediction_keys import discard_stale
 from app.settings import Settings
 from app.store.database import Database
@@ -45,9 +46,9 @@ logger = logging.getLogger(__name__)
 KINDS: Final[Mapping[str, Work]] = {
     "scan": studies.scan,
     "train": train,
-    "score": predictions.score_pool,
-    "predict": predictions.predict_one,
-    "batch": predictions.predict_batch,
+    "score": prediction_jobs.score_pool,
+    "predict": prediction_jobs.predict_one,
+    "batch": prediction_jobs.predict_batch,
     "evaluate": evaluation.evaluate_labels,
     "sync": sync.sync,
     "prefetch": prefetch.prefetch,

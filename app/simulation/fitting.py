@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from app.evaluation import EvaluationCase
-from app.predictions import predict
+from app.prediction.prediction import predict
 from app.recipes import calcium
 from app.settings import Settings
 from app.simulation.cases import TEST, Oracle

@@ -19,7 +19,7 @@ from app.calcium.labels import ARTERIES
 from app.calcium.risk import RISK_CATEGORIES, risk_category
 from app.calcium.score import calcium_scores
 from app.evaluation import EvaluationCase
-from app.predictions import Prediction
+from app.prediction.prediction import Prediction
 from app.recipes import calcium
 from app.settings import Settings
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.predictions import Prediction
+from app.prediction.prediction import Prediction
 from app.store.files import write_durably
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from app import jobs, model_versions
 from app.background.work import Progress, StoppedError, Units, WorkContext
 from app.errors import InvalidInputError, NotFoundError
-from app.predictions import checkpoint_path
+from app.prediction.weights import checkpoint_path
 from app.recipes import calcium
 from app.store.tables import JobRow, Json, ModelVersionRow
 from app.training.cases import load_cases

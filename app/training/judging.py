@@ -17,7 +17,7 @@ from app.background.work import Progress, StoppedError, WorkContext
 from app.calcium.labels import ARTERIES
 from app.calcium.score import calcium_scores
 from app.errors import CacLabelError
-from app.predictions import predict_pool_image
+from app.prediction.rows import predict_pool_image
 from app.promotion.results import CaseResult, Results, Volumes
 from app.recipes import calcium
 from app.store.tables import ImageRow, LabelRow, PredictionRow

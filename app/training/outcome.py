@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app import jobs, model_versions
 from app.background.work import StoppedError, WorkContext
-from app.predictions import checkpoint_path
+from app.prediction.weights import checkpoint_path
 from app.promotion import measures
 from app.promotion.gate import Decision, GatePolicy, decide
 from app.promotion.intervals import calibration_of

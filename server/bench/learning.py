@@ -11,7 +11,7 @@ from app.arrays import axial_image
 from app.evaluation import Agreement, EvaluationCase, judge
 from app.imaging.labelmap import read_label_map
 from app.imaging.reader import read_volume
-from app.predictions import load_predictor
+from app.prediction.weights import load_predictor
 from app.recipes import calcium
 from app.settings import Settings, load_settings
 from models import checkpoint

@@ -16,7 +16,7 @@ from app.evaluation import EvaluationCase, agreement, evaluate_labels
 from app.imaging.volume import Grid, Volume
 from app.imaging.volume_writer import write_volume
 from app.intake.label_check import encode_canonical
-from app.predictions import Prediction
+from app.prediction.prediction import Prediction
 from app.recipes import calcium
 from app.store.tables import JobRow
 from strategies.aggregation import ImageUncertainty

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app import images, jobs, model_versions
 from app.background.work import Progress, Units, WorkContext
-from app.predictions import checkpoint_path
+from app.prediction.weights import checkpoint_path
 from app.recipes import calcium
 from app.settings import Settings
 from app.store.tables import (

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.arrays import AxialImage
-from app.predictions import Prediction, predict
+from app.prediction.prediction import Prediction, predict
 from app.settings import Settings
 from models.checkpoint import Checkpoint, save
 from models.network import MultiTaskNetwork, NetworkConfig

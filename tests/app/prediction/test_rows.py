@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from app import images, jobs, predictions
+from app import images, jobs
 from app.arrays import load_image
 from app.background.work import WorkContext, next_unit
 from app.imaging.volume_writer import write_volume
+from app.prediction.jobs import score_pool
+from app.prediction.prediction import predict
+from app.prediction.rows import prediction_row
+from app.prediction.weights import checkpoint_path, load_predictor
 from app.store.files import FileStore
 from app.store.tables import Json, PredictionRow
 from models.checkpoint import Checkpoint, save
@@ -47,7 +51,7 @@ def show(deployment: Deployment, seed: int, kvp: float = 120.0) -> None:
 def context(deployment: Deployment) -> WorkContext:
     show(deployment, seed=0)
     network: MultiTaskNetwork = lively_network(tiny_network())
-    path = predictions.checkpoint_path(deployment.settings, "job-1")
+    path = checkpoint_path(deployment.settings, "job-1")
     path.parent.mkdir(parents=True)
     save(path, Checkpoint(network.config, network.state_dict()))
     with deployment.database.writing() as session:
@@ -60,7 +64,7 @@ def score(context: WorkContext) -> Json:
     with context.database.writing() as session:
         request = {"model_version": 1, "images": ["case"]}
         job = jobs.request_job(session, "score", request, now=1.0)
-    work = predictions.score_pool(context, job)
+    work = score_pool(context, job)
     progress, result = next_unit(work)
     while progress is not None:
         progress, result = next_unit(work)
@@ -86,9 +90,9 @@ def test_an_image_whose_file_changed_meanwhile_is_predicted_anew(
     (row,) = stored(context)
     with context.database.reading() as session:
         image = load_image(context.settings, context.files, images.get_image(session, "case"))
-    weights = predictions.checkpoint_path(context.settings, "job-1")
-    predictor = predictions.load_predictor(weights, "cpu")
-    expected = predictions.predict(predictor, image, context.settings)
+    weights = checkpoint_path(context.settings, "job-1")
+    predictor = load_predictor(weights, "cpu")
+    expected = predict(predictor, image, context.settings)
     np.testing.assert_array_equal(np.frombuffer(row.embedding, "<f4"), expected.embedding)
     assert row.scores == expected.scores.to_json()
     assert row.lesion_count == expected.scores.total.lesions
@@ -111,15 +115,15 @@ def test_an_image_that_never_holds_still_stays_unscored(
 def test_every_measure_of_the_uncertainty_is_kept(context: WorkContext) -> None:
     with context.database.reading() as session:
         image = load_image(context.settings, context.files, images.get_image(session, "case"))
-    weights = predictions.checkpoint_path(context.settings, "job-1")
-    predictor = predictions.load_predictor(weights, "cpu")
+    weights = checkpoint_path(context.settings, "job-1")
+    predictor = load_predictor(weights, "cpu")
     made = replace(
-        predictions.predict(predictor, image, context.settings),
+        predict(predictor, image, context.settings),
         uncertainty=ImageUncertainty(1.0, 2.0, 3.0, 4.0, 5.0, (6.0, 7.0, 8.0, 9.0)),
         shares=VarianceShares(0.4, 0.3),
         category_entropy=0.2,
     )
-    row = predictions._row(made, "case", 1, "0" * 64, context.settings)
+    row = prediction_row(made, "case", 1, "0" * 64, context.settings)
     assert (row.foreground_uncertainty, row.top_uncertainty) == (1.0, 2.0)
     assert (row.pairwise_dice, row.lesion_uncertainty, row.entropy) == (3.0, 4.0, 5.0)
     by_artery = row.entropy_lm, row.entropy_lad, row.entropy_lcx, row.entropy_rca

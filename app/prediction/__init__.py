@@ -1,0 +1,1 @@
+"""Predicting images, and keeping what was predicted."""
