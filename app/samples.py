@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.calcium.table import doubt_by_head
 from app.errors import InvalidInputError, NotFoundError
 from app.intake.pool import labeled_ids
 from app.intake.pool_mirror import Pool
@@ -24,7 +25,7 @@ from app.sampling.leases import SECONDS_PER_MINUTE, leases_so_far, release_expir
 from app.sampling.ranking import ranking_of, read_options
 from app.settings import Settings
 from app.store.database import Database
-from app.store.tables import ImageRow, LabelRow, LeaseRow
+from app.store.tables import ImageRow, Json, LabelRow, LeaseRow, PredictionRow
 from strategies.base import Options
 from strategies.registry import DEFAULT_STRATEGY, get_strategy, strategy_names
 from strategies.selection import Draw, draw_images
@@ -44,6 +45,10 @@ _FREE: Final = select(ImageRow).where(
     ~labeled_ids().where(LabelRow.image_id == bindparam("image")).exists(),
 )
 
+_SHARES: Final = select(PredictionRow.lesion_share, PredictionRow.region_share).where(
+    PredictionRow.id == bindparam("prediction")
+)
+
 _ATTEMPTS: Final = 16
 """Races that may be lost before giving up; each loser has another image to choose next."""
 
@@ -58,6 +63,8 @@ class Sample:
         lease: Until when it is kept for the client, and how it was drawn.
         coverage: Share of the images to label that the active model version has scored.
         is_fallback: Whether it was drawn at random because too few are.
+        doubt: Which label of the image would help most, as in the table of its prediction;
+            None where the active version has not scored it, or has no doubt.
     """
 
     image: ImageRow
@@ -65,6 +72,7 @@ class Sample:
     lease: LeaseRow
     coverage: float
     is_fallback: bool
+    doubt: Json | None
 
 
 def next_sample(
@@ -245,8 +253,15 @@ def _lease_best(
             if draw.is_fallback:
                 share = f"{coverage:.0%}"
                 logger.info("%s: drew at random, as %s is scored", lease.strategy, share)
-            return Sample(image, draw.utility, lease, coverage, draw.is_fallback)
+            doubt = _doubt(session, int(pool.images.prediction[draw.index]))
+            return Sample(image, draw.utility, lease, coverage, draw.is_fallback, doubt)
     return None
+
+
+def _doubt(session: Session, prediction: int) -> Json | None:
+    """Return which head of a prediction is in doubt, None where there is no prediction."""
+    shares = session.execute(_SHARES, {"prediction": prediction}).first()
+    return None if shares is None else doubt_by_head(*shares)
 
 
 def _note_draw(lease: LeaseRow, pool: Pool, draw: Draw) -> None:

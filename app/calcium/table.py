@@ -47,13 +47,27 @@ def calcium_table(
         "arteries": {name: _spread(samples[:, at]) for at, name in enumerate(ARTERIES)},
     }
     table = {**scores, "distribution": distribution}
-    if lesion_share or region_share:
-        table["doubt"] = {
-            "lesion_share": round(lesion_share, _DIGITS),
-            "region_share": round(region_share, _DIGITS),
-            "label_that_helps": "calcium" if lesion_share >= region_share else "regions",
-        }
-    return table
+    doubt = doubt_by_head(lesion_share, region_share)
+    return table if doubt is None else {**table, "doubt": doubt}
+
+
+def doubt_by_head(lesion_share: float, region_share: float) -> Json | None:
+    """Tell which label would help most: that of the head whose doubt moves the scores more.
+
+    Args:
+        lesion_share: Share of the scores' variance that doubt about calcium brings about.
+        region_share: Share that doubt about the artery regions brings about.
+
+    Returns:
+        The shares and the label, ``calcium`` or ``regions``; None where nothing varies.
+    """
+    if not (lesion_share or region_share):
+        return None
+    return {
+        "lesion_share": round(lesion_share, _DIGITS),
+        "region_share": round(region_share, _DIGITS),
+        "label_that_helps": "calcium" if lesion_share >= region_share else "regions",
+    }
 
 
 def _spread(values: NDArray[np.float64]) -> dict[str, float]:

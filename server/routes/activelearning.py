@@ -18,7 +18,7 @@ router = APIRouter(prefix="/activelearning", tags=["activelearning"])
 @router.post(
     "/{strategy}",
     response_model=SampleOut | dict[str, str],
-    response_model_exclude_none=True,
+    response_model_exclude_unset=True,
 )
 def next_sample(
     request: Request,

@@ -41,6 +41,7 @@ def offer(sample: Sample, base_url: str) -> SampleOut:
         expires_ts=int(sample.lease.expires_at),
         is_random=sample.lease.is_random,
         coverage=round(sample.coverage, 4),
+        doubt=sample.doubt,
         **_note(sample),
         **known,
     )

@@ -74,6 +74,9 @@ class SampleOut(BaseModel):
     name: str
     ts: int
     checksum: str | None = None
+    doubt: dict[str, Any] | None = Field(
+        None, description="Which label would help most, calcium or regions; null: not known"
+    )
 
 
 class HeartbeatOut(Answer):

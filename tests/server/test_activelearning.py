@@ -6,7 +6,7 @@ import json
 import pytest
 from sqlalchemy import select, update
 
-from app.store.tables import ImageRow, LeaseRow
+from app.store.tables import ImageRow, LeaseRow, PredictionRow
 from strategies.registry import strategy_names
 from tests.server.conftest import Site
 from tests.server.pool import add_model, add_prediction
@@ -37,6 +37,20 @@ def test_tells_the_patient_and_no_server_path(pool: Site) -> None:
     sample = pool.client.post("/activelearning/first").json()
     assert "path" not in sample
     assert str(pool.services.settings.data) not in str(sample)
+
+
+def test_tells_which_label_would_help_most(pool: Site) -> None:
+    version = add_model(pool.services)
+    prediction = add_prediction(pool.services, "case_1", version)
+    with pool.services.database.writing() as session:
+        row = session.get_one(PredictionRow, prediction)
+        row.lesion_share, row.region_share = 0.2, 0.7
+    told = {}
+    for _ in range(2):
+        sample = pool.client.post("/activelearning/first").json()
+        told[sample["id"]] = sample["doubt"]
+    shares = {"lesion_share": 0.2, "region_share": 0.7}
+    assert told == {"case_1": {**shares, "label_that_helps": "regions"}, "case_2": None}
 
 
 def test_two_clients_never_get_the_same_image(pool: Site) -> None:
