@@ -25,10 +25,16 @@ from server.bench.scale import Scale
 from strategies.aggregation import ImageUncertainty, image_uncertainty
 from strategies.uncertainty import clinical_uncertainty
 
-_TRAINING, _TEST = 40, 40
+_TRAINING, _TEST = 40, 120
 _TRAINING_SEED, _TEST_SEED = 11, 12
 _SIZE: Final = (128, 128, 24)
 _SEED: Final = 0
+
+_DRAWS: Final = 2000
+"""Draws of patients behind an interval."""
+
+_UNSAMPLED: Final = "entropy of one pass"
+"""What the measures are called that need no sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +80,13 @@ class Judged:
     entropy: NDArray[np.float64]
 
 
+_ERRORS: Final[Mapping[str, Callable[[Judged], float]]] = {
+    "difference of Agatston": lambda one: one.score_error,
+    "1 - Dice": lambda one: one.overlap_error,
+}
+"""Errors of a prediction by name."""
+
+
 def measure(scale: Scale) -> Section:
     """Train the small network as a worker would and ask it about unseen patients."""
     torch.set_num_threads(os.cpu_count() or 1)
@@ -91,7 +104,7 @@ def measure(scale: Scale) -> Section:
         f" {_TRAINING_SEED}), {test_count} unseen ones (seed {_TEST_SEED}), {scale.samples}"
         " samples. Rank correlation over patients; area under the ROC curve over components of"
         " candidates: is a component told wrongly the one in doubt?",
-        (*_over_patients(judged), *_over_lesions(judged)),
+        (*_over_patients(judged), *beside_one_pass(judged), *_over_lesions(judged)),
     )
 
 
@@ -154,18 +167,50 @@ def area_under_roc(values: NDArray[np.float64], is_wrong: NDArray[np.bool_]) -> 
 
 
 def _over_patients(judged: Sequence[Judged]) -> tuple[Figure, ...]:
-    errors: Mapping[str, Callable[[Judged], float]] = {
-        "difference of Agatston": lambda one: one.score_error,
-        "1 - Dice": lambda one: one.overlap_error,
-    }
     return tuple(
         Figure(
             f"{name}, correlation with {error}",
-            _correlation([one.measures[name] for one in judged], [of(one) for one in judged]),
+            _correlation(
+                np.array([one.measures[name] for one in judged]),
+                np.array([of(one) for one in judged]),
+            ),
             "",
         )
-        for error, of in errors.items()
+        for error, of in _ERRORS.items()
         for name in judged[0].measures
+    )
+
+
+def beside_one_pass(judged: Sequence[Judged]) -> tuple[Figure, ...]:
+    """Compare each measure with the entropy of one pass that does best on these patients."""
+    return tuple(
+        _gain(name, error, judged)
+        for error in _ERRORS
+        for name in judged[0].measures
+        if _UNSAMPLED not in name
+    )
+
+
+def _gain(name: str, error: str, judged: Sequence[Judged]) -> Figure:
+    errors = np.array([_ERRORS[error](one) for one in judged])
+    values = {key: np.array([one.measures[key] for one in judged]) for key in judged[0].measures}
+    best = max(
+        (key for key in values if _UNSAMPLED in key),
+        key=lambda key: _correlation(values[key], errors),
+    )
+    rng = np.random.default_rng(_SEED)
+    draws = rng.integers(0, len(judged), (_DRAWS, len(judged)))
+    gains = [
+        _correlation(values[name][drawn], errors[drawn])
+        - _correlation(values[best][drawn], errors[drawn])
+        for drawn in draws
+    ]
+    low, high = np.quantile(gains, (0.025, 0.975))
+    return Figure(
+        f"{name} less {best}, correlation with {error}",
+        _correlation(values[name], errors) - _correlation(values[best], errors),
+        "",
+        f"95 % interval {low:.2f} to {high:.2f}",
     )
 
 
@@ -195,7 +240,7 @@ def _over_lesions(judged: Sequence[Judged]) -> tuple[Figure, ...]:
     )
 
 
-def _correlation(first: list[float], second: list[float]) -> float:
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     if np.ptp(first) == 0.0 or np.ptp(second) == 0.0:
         return 0.0
     return float(spearmanr(first, second).statistic)
