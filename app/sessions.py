@@ -9,7 +9,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -80,13 +80,12 @@ def receive(
     session_id = str(uuid.uuid4())
     folder = _folder(settings, session_id)
     folder.mkdir(parents=True)
-    try:
+    with ExitStack() as unless_received:
+        unless_received.callback(shutil.rmtree, folder, ignore_errors=True)
         _receive(settings, folder, uploads, is_archive=is_archive)
         name = _single_name(folder)
         volume = read_volume(folder / name if name else folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        unless_received.pop_all()
     return SessionFiles(session_id, name, volume)
 
 

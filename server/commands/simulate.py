@@ -88,15 +88,16 @@ def _simulate(
     narrator: Narrator,
 ) -> None:
     started = time.monotonic()
+    is_refused = False
     try:
         run_plan(plan, folder, settings, jobs=arguments.jobs, on_progress=progress_line(narrator))
     except CacLabelError:
-        # Refused: the time and the command are none of this simulation's.
+        # The time and the command are none of this simulation's.
+        is_refused = True
         raise
-    except BaseException:
-        _note_run(folder, arguments, time.monotonic() - started)
-        raise
-    _note_run(folder, arguments, time.monotonic() - started)
+    finally:
+        if not is_refused:
+            _note_run(folder, arguments, time.monotonic() - started)
 
 
 def progress_line(
