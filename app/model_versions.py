@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
 from app import audit, jobs
 from app.errors import ConflictError, NotFoundError, NotReadyError
 from app.intake.pool import is_available, labeled_ids
+from app.prediction_keys import prediction_key
 from app.settings import Settings
 from app.store.tables import (
     ActivationRow,
@@ -57,6 +58,7 @@ def get_version(session: Session, version_id: int) -> ModelVersionRow:
 
 def activate(
     session: Session,
+    settings: Settings,
     version_id: int,
     *,
     actor: str,
@@ -82,7 +84,7 @@ def activate(
     session.flush()
     change: Json = {"before": before.id if before else None, "after": row.id, "reason": reason}
     audit.record(session, actor, action, f"model version {row.id}", change, now=now)
-    request_scoring(session, now=now)
+    request_pool_scoring(session, settings, now=now)
     return row
 
 
@@ -114,7 +116,7 @@ def promote(
         raise ConflictError(f"model version {version_id} is being judged; stop its training first")
     _check_weights(settings, row)
     text = f"promoted by {actor}" + (f": {reason}" if reason else "")
-    return activate(session, version_id, actor=actor, now=now, reason=text)
+    return activate(session, settings, version_id, actor=actor, now=now, reason=text)
 
 
 def roll_back(
@@ -136,7 +138,7 @@ def roll_back(
     _check_weights(settings, row)
     text = f"rolled back by {actor} from version {current.model_version_id}"
     text += f": {reason}" if reason else ""
-    return activate(session, row.id, actor=actor, now=now, reason=text, action="rollback")
+    return activate(session, settings, row.id, actor=actor, now=now, reason=text, action="rollback")
 
 
 def weights_path(settings: Settings, job_id: str) -> Path:
@@ -159,42 +161,51 @@ def has_answered(session: Session, version_id: int) -> bool:
     return session.scalars(wanted.limit(1)).first() is not None
 
 
-def request_scoring(
-    session: Session, *, now: float, images: Sequence[str] | None = None
-) -> list[JobRow]:
-    """Queue score jobs for images the active model version has not seen.
-
-    Unlabeled images come first, for only they are ranked; among them those that the version
-    before would have served first, so that the ranking is good again soon.
-
-    Args:
-        session: Open transaction.
-        now: Time of the request.
-        images: Ids of new images; None: every image that version has not seen.
-    """
+def request_scoring(session: Session, images: Sequence[str], *, now: float) -> list[JobRow]:
+    """Queue score jobs for images that are new, in the order given."""
     version = active(session)
     if version is None:
         return []
-    pending = _best_first(session, version.id) if images is None else images
     return [
         jobs.request_job(
             session,
             "score",
-            {"model_version": version.id, "images": list(pending[start : start + SCORE_CHUNK])},
+            {"model_version": version.id, "images": list(images[start : start + SCORE_CHUNK])},
             # Jobs are taken by age: the order must not be left to chance.
             now=now + number * _CHUNK_DELAY_S,
         )
-        for number, start in enumerate(range(0, len(pending), SCORE_CHUNK))
+        for number, start in enumerate(range(0, len(images), SCORE_CHUNK))
     ]
 
 
-def coverage(session: Session) -> tuple[int, int]:
-    """Count the images that the active model version has scored, and all images."""
+def request_pool_scoring(session: Session, settings: Settings, *, now: float) -> list[JobRow]:
+    """Queue score jobs for every image the active model version has not scored.
+
+    What it predicted under other settings does not count. Unlabeled images come first, for only
+    they are ranked; among them those that the version before would have served first, so that
+    the ranking is good again soon.
+    """
     version = active(session)
-    images = session.scalar(select(func.count()).select_from(ImageRow).where(is_available())) or 0
     if version is None:
-        return 0, images
-    return images - len(_unscored(session, version.id)), images
+        return []
+    pending = _best_first(session, version.id, prediction_key(settings))
+    return request_scoring(session, pending, now=now)
+
+
+def discard_stale(session: Session, settings: Settings, *, now: float) -> int:
+    """Delete the predictions made under other settings and queue them to be made again.
+
+    Runs before a process answers or works, so that no table and no ranking mixes rules.
+
+    Returns:
+        Number of predictions deleted.
+    """
+    stale = delete(PredictionRow).where(PredictionRow.key != prediction_key(settings))
+    session.flush()
+    count = session.connection().execute(stale).rowcount
+    if count:
+        request_pool_scoring(session, settings, now=now)
+    return count
 
 
 def train_stats(session: Session) -> Json:
@@ -233,17 +244,19 @@ def _check_weights(settings: Settings, row: ModelVersionRow) -> None:
         raise NotFoundError(f"the weights of model version {row.id} are gone from the data folder")
 
 
-def _unscored(session: Session, version_id: int) -> Sequence[str]:
-    """Return the images that a version has not scored, unlabeled ones first."""
-    scored = select(PredictionRow.image_id).where(PredictionRow.model_version_id == version_id)
+def _unscored(session: Session, version_id: int, key: str) -> Sequence[str]:
+    """Return the images that a version has not scored under a key, unlabeled ones first."""
+    scored = select(PredictionRow.image_id).where(
+        PredictionRow.model_version_id == version_id, PredictionRow.key == key
+    )
     unscored = select(ImageRow.id).where(is_available(), ImageRow.id.not_in(scored))
     is_labeled = ImageRow.id.in_(labeled_ids())
     return session.scalars(unscored.order_by(is_labeled, ImageRow.id)).all()
 
 
-def _best_first(session: Session, version_id: int) -> Sequence[str]:
+def _best_first(session: Session, version_id: int, key: str) -> Sequence[str]:
     """Return the images that a version has not scored, by the ranking of the version before."""
-    pending = _unscored(session, version_id)
+    pending = _unscored(session, version_id, key)
     before = session.scalars(
         select(ActivationRow.model_version_id)
         .where(ActivationRow.model_version_id != version_id)
@@ -252,13 +265,13 @@ def _best_first(session: Session, version_id: int) -> Sequence[str]:
     ).first()
     if before is None or not pending:
         return pending
-    places = _places(session, before)
+    places = _places(session, before, key)
     labeled = set(session.scalars(labeled_ids()))
     last = len(places)
     return sorted(pending, key=lambda image: (image in labeled, places.get(image, last)))
 
 
-def _places(session: Session, version_id: int) -> dict[str, int]:
+def _places(session: Session, version_id: int, key: str) -> dict[str, int]:
     """Return the place of each image in the ranking by a version's uncertainties, 0 first."""
     rows = session.execute(
         select(
@@ -267,7 +280,7 @@ def _places(session: Session, version_id: int) -> dict[str, int]:
             PredictionRow.lesion_uncertainty,
             PredictionRow.has_candidates,
         )
-        .where(PredictionRow.model_version_id == version_id)
+        .where(PredictionRow.model_version_id == version_id, PredictionRow.key == key)
         .order_by(PredictionRow.image_id)
     ).all()
     if not rows:

@@ -44,7 +44,7 @@ def scan(context: WorkContext, job: JobRow) -> Units:
         yield Progress(fraction)
     if report.registered:
         with context.database.writing() as session:
-            model_versions.request_scoring(session, now=context.clock())
+            model_versions.request_pool_scoring(session, context.settings, now=context.clock())
     return asdict(report)
 
 

@@ -32,9 +32,9 @@ from app.background.sweep import sweep
 from app.background.work import Work, WorkContext
 from app.background.worker_lock import WorkerLock
 from app.background.workflows import JobEngine
+from app.model_versions import discard_stale
 from app.pacs import export_job, prefetch, sync
 from app.prediction import jobs as prediction_jobs
-from app.prediction_keys import discard_stale
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore

@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from app.prediction_keys import discard_stale
+from app.model_versions import discard_stale
 from app.settings import Settings, load_settings
 from server.dependencies import THREADS, Services, open_services
 from server.errors import add_error_handlers

@@ -71,7 +71,7 @@ def import_cases(data: DataFolder, cases: Sequence[Case]) -> Iterator[Outcome]:
     finally:
         if fresh:
             with data.database.writing() as session:
-                model_versions.request_scoring(session, now=data.now(), images=fresh)
+                model_versions.request_scoring(session, fresh, now=data.now())
 
 
 def _take(data: DataFolder, case: Case) -> Outcome:
@@ -100,5 +100,5 @@ def scan_if_inside(
     )
     if report.registered:
         with data.database.writing() as session:
-            model_versions.request_scoring(session, now=data.now())
+            model_versions.request_pool_scoring(session, data.settings, now=data.now())
     return report

@@ -51,7 +51,7 @@ def register(session: Session, series: RemoteSeries, volume: Volume, *, now: flo
         refusal = f"the series changed on the server after image {image_id} was labeled"
         replace(session, row, volume, origin, refusal=refusal, now=now)
     session.flush()
-    model_versions.request_scoring(session, now=now, images=[image_id])
+    model_versions.request_scoring(session, [image_id], now=now)
     return True
 
 

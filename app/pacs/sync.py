@@ -130,7 +130,7 @@ def sync(context: WorkContext, job: JobRow) -> Units:
         status.note_answer(session, context.settings, now=now, is_complete=True)
         if jobs.running(session, "score") is None and status.is_hourly(before, now=now):
             # Scoring passes over images that could not be retrieved while the server was away.
-            model_versions.request_scoring(session, now=now)
+            model_versions.request_pool_scoring(session, context.settings, now=now)
     return asdict(looking.report)
 
 

@@ -129,7 +129,8 @@ def settle(
         metrics = _keep_figures(context.settings, row, judgement.challenger)
         if active is not None and champion is not None:
             active.calibration = calibration_of(champion, context.settings)
-        _carry_out(session, row, decision, judgement.left_out, now=context.clock())
+        _keep_decision(row, decision, judgement.left_out, now=context.clock())
+        _carry_out(session, context.settings, row, decision, now=context.clock())
         jobs.report(session, job.id, 1.0, decision.reason)
     logger.info("model version %s: %s", row.id, decision.reason)
     return Outcome(decision.promote, decision.reason, metrics)
@@ -157,11 +158,15 @@ def _keep_figures(settings: Settings, row: ModelVersionRow, results: Results) ->
     return metrics
 
 
-def _carry_out(
-    session: Session, row: ModelVersionRow, decision: Decision, left_out: int, *, now: float
-) -> None:
+def _keep_decision(row: ModelVersionRow, decision: Decision, left_out: int, *, now: float) -> None:
     row.decision = {**decision.to_json(), "left_out": left_out, "decided_at": now}
+
+
+def _carry_out(
+    session: Session, settings: Settings, row: ModelVersionRow, decision: Decision, *, now: float
+) -> None:
+    reason = decision.reason
     if decision.promote:
-        model_versions.activate(session, row.id, actor=_ACTOR, now=now, reason=decision.reason)
+        model_versions.activate(session, settings, row.id, actor=_ACTOR, now=now, reason=reason)
     else:
-        model_versions.keep_back(session, row.id, actor=_ACTOR, now=now, reason=decision.reason)
+        model_versions.keep_back(session, row.id, actor=_ACTOR, now=now, reason=reason)

@@ -65,7 +65,7 @@ def add_image(
         )
     with services.database.writing() as session:
         row = images.keep_upload(session, checked, now=now)
-        model_versions.request_scoring(session, now=now, images=[row.id])
+        model_versions.request_scoring(session, [row.id], now=now)
     # Whoever sends an image clicks in it next; it is decoded already.
     keep_image(services.settings, row, axial_image(checked.volume))
     return row

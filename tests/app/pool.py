@@ -9,7 +9,10 @@ from app.settings import Settings
 from app.store.tables import ImageRow, LabelRow, ModelVersionRow, PredictionRow
 from tests.factories import make_grid
 
-KEY = prediction_key(Settings())
+SETTINGS = Settings()
+"""Settings as those of the tests where they matter to predictions."""
+
+KEY = prediction_key(SETTINGS)
 """Key of the predictions that a deployment with the settings of the tests makes."""
 
 
@@ -47,7 +50,7 @@ def add_model_version(session: Session, job_id: str = "job-1") -> ModelVersionRo
     )
     session.add(row)
     session.flush()
-    return model_versions.activate(session, row.id, actor="test", now=0.0, reason="test")
+    return model_versions.activate(session, SETTINGS, row.id, actor="test", now=0.0, reason="test")
 
 
 def add_prediction(

@@ -5,7 +5,7 @@ from app import audit, jobs, model_versions
 from app.errors import ConflictError, NotFoundError, NotReadyError
 from app.store.tables import JobRow, ModelVersionRow
 from tests.app.conftest import Deployment
-from tests.app.pool import add_image, add_model_version, add_prediction
+from tests.app.pool import SETTINGS, add_image, add_model_version, add_prediction
 from tests.app.training.labeled import add_label
 
 
@@ -15,7 +15,7 @@ def test_activation_queues_the_scoring_of_what_is_unscored(deployment: Deploymen
             add_image(session, name)
         first = add_model_version(session, "job-1")
         add_prediction(session, "b", first.id, uncertainty=1.0)
-        requests = model_versions.request_scoring(session, now=1.0)
+        requests = model_versions.request_pool_scoring(session, SETTINGS, now=1.0)
     assert [row.request["images"] for row in requests] == [["a", "c"]]
 
 
@@ -25,7 +25,7 @@ def test_unlabeled_images_are_scored_first(deployment: Deployment) -> None:
             add_image(session, name)
         add_label(session, "a")
         add_model_version(session)
-        requests = model_versions.request_scoring(session, now=1.0)
+        requests = model_versions.request_pool_scoring(session, SETTINGS, now=1.0)
     assert requests[0].request["images"] == ["b", "c", "a"]
 
 
@@ -33,9 +33,9 @@ def test_new_images_alone_can_be_scored(deployment: Deployment) -> None:
     with deployment.database.writing() as session:
         for name in "abc":
             add_image(session, name)
-        assert model_versions.request_scoring(session, now=1.0, images=["b"]) == []
+        assert model_versions.request_scoring(session, ["b"], now=1.0) == []
         add_model_version(session)
-        requests = model_versions.request_scoring(session, now=1.0, images=["b"])
+        requests = model_versions.request_scoring(session, ["b"], now=1.0)
     assert [row.request["images"] for row in requests] == [["b"]]
 
 
@@ -57,18 +57,6 @@ def test_scoring_goes_in_chunks(deployment: Deployment) -> None:
         add_model_version(session)
         chunks = session.scalars(select(JobRow).where(JobRow.kind == "score")).all()
     assert sorted(len(row.request["images"]) for row in chunks) == [1, 32, 32]
-
-
-def test_coverage_counts_the_active_version_only(deployment: Deployment) -> None:
-    with deployment.database.writing() as session:
-        add_image(session, "a")
-        add_image(session, "b")
-        assert model_versions.coverage(session) == (0, 2)
-        first = add_model_version(session, "job-1")
-        add_prediction(session, "a", first.id, uncertainty=1.0)
-        assert model_versions.coverage(session) == (1, 2)
-        add_model_version(session, "job-2")
-        assert model_versions.coverage(session) == (0, 2)
 
 
 def test_train_stats_tell_of_a_finished_training(deployment: Deployment) -> None:

@@ -159,7 +159,7 @@ class TestRanking:
                 add_prediction(session, image_id, new, uncertainty=100.0 - rank)
         assert self.served(deployment)[ids[0]] >= 24
         with deployment.database.writing() as session:
-            activate(session, old, actor="me", now=1.0, reason="test")
+            activate(session, deployment.settings, old, actor="me", now=1.0, reason="test")
         assert self.served(deployment)[ids[-1]] >= 24
 
     def test_sees_predictions_that_come_in_between(self, deployment: Deployment) -> None:

@@ -28,7 +28,7 @@ from app.store.tables import (
     PredictionRow,
 )
 from strategies.base import Candidates
-from tests.app.pool import KEY, add_image, add_model_version, add_prediction, label_row
+from tests.app.pool import KEY, SETTINGS, add_image, add_model_version, add_prediction, label_row
 
 IDS = tuple("abcde")
 
@@ -340,7 +340,8 @@ def test_what_was_labeled_by_hand_is_of_the_batch_until_another_version_answers(
 
     assert batch() == "a"
     with database.writing() as session:
-        activate(session, add_model_version(session).id, actor="t", now=2.0, reason="")
+        version = add_model_version(session).id
+        activate(session, SETTINGS, version, actor="t", now=2.0, reason="")
     assert batch() == ""
     with database.writing() as session:
         session.add(label_row("b", at=3.0))

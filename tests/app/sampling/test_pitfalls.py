@@ -302,7 +302,7 @@ def test_a_rollback_ranks_by_the_scores_of_the_version_that_answers_again(
     assert ask(deployment, "uncertainty").image.id == ids[1]
     give_back(deployment)
     with deployment.database.writing() as session:
-        activate(session, first, actor="test", now=5.0, reason="rollback")
+        activate(session, deployment.settings, first, actor="test", now=5.0, reason="rollback")
     assert ask(deployment, "uncertainty").image.id == ids[0]
 
 

@@ -10,7 +10,7 @@ from app.settings import Settings
 from app.store.tables import ImageRow, LabelRow, ModelVersionRow
 from app.training.plan import TrainingPlan, make_plan, read_plan, write_plan
 from tests.app.conftest import Deployment
-from tests.app.pool import add_image
+from tests.app.pool import SETTINGS, add_image
 from tests.app.training.labeled import add_label, add_labeled, patient
 
 
@@ -34,7 +34,7 @@ def add_version(
     )
     session.add(row)
     session.flush()
-    return model_versions.activate(session, row.id, actor="test", now=0.0, reason="")
+    return model_versions.activate(session, SETTINGS, row.id, actor="test", now=0.0, reason="")
 
 
 def test_patients_never_change_sides_when_labels_are_added(deployment: Deployment) -> None:
