@@ -1,5 +1,6 @@
 """What must not move the uncertainty of an image, from the voxels to the numbers ranked by."""
 
+import itertools
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tests.models.test_network import lively_network
 
 LIVELY = replace(tiny_network(), stage_dropout=0.5)
 
+UNFED = replace(LIVELY, tasks=(LIVELY.tasks[0], replace(LIVELY.tasks[1], fed_by=())))
+"""The lesion head does not hear of the regions."""
+
 
 def make_predictor(folder: Path, config: NetworkConfig = LIVELY) -> Predictor:
     path = folder / "version.safetensors"
@@ -32,9 +36,15 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     return make_predictor(tmp_path_factory.mktemp("weights"))
 
 
-def told(predictor: Predictor, hu: NDArray[np.int16], seed: int = 0) -> Prediction:
+def told(
+    predictor: Predictor,
+    hu: NDArray[np.int16],
+    seed: int = 0,
+    *,
+    spacing_mm: tuple[float, float, float] = SPACING_MM,
+) -> Prediction:
     depth, height, width = hu.shape
-    grid = make_grid((depth, height, width), spacing_mm=SPACING_MM)
+    grid = make_grid((depth, height, width), spacing_mm=spacing_mm)
     return predict(predictor, AxialImage(hu, grid, grid, 120.0), Settings(samples=8, seed=seed))
 
 
@@ -94,15 +104,28 @@ def test_a_seed_decides_every_measure(predictor: Predictor) -> None:
 
 
 def test_all_doubt_is_the_lesion_heads_where_the_regions_are_fixed(tmp_path: Path) -> None:
-    region, lesion = LIVELY.tasks
-    config = replace(LIVELY, tasks=(region, replace(lesion, fed_by=())))
-    network = fixed_regions(config)
     path = tmp_path / "version.safetensors"
-    save(path, Checkpoint(config, network.state_dict()))
+    save(path, Checkpoint(UNFED, fixed_regions(UNFED).state_dict()))
     prediction = told(Predictor(path), planted_volume(4)[0])
     assert prediction.clinical_uncertainty > 0.0
     # The lesion head alone repeats the first half of the samples, so nothing is left over.
     assert astuple(prediction.shares) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(("side", "is_at_stake"), [(1, False), (2, True)])
+def test_only_plaques_of_a_square_millimetre_have_a_score_at_stake(
+    side: int, is_at_stake: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "version.safetensors"
+    save(path, Checkpoint(UNFED, fixed_regions(UNFED).state_dict()))
+    hu = np.full((3, 40, 40), 40, np.int16)
+    for row, column in itertools.product(range(8, 40, 8), repeat=2):
+        hu[1, row : row + side, column : column + side] = 300
+    # Pixels of 0.25 mm2. With the axes the other way round one of them had 1.5 mm2.
+    prediction = told(Predictor(path), hu, spacing_mm=(3.0, 0.5, 0.5))
+    assert prediction.uncertainty.pairwise_dice > 0.0
+    assert (prediction.uncertainty.lesion > 0.0) == is_at_stake
+    assert prediction.agatston_samples.any() == is_at_stake
 
 
 def fixed_regions(config: NetworkConfig) -> MultiTaskNetwork:
