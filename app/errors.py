@@ -6,6 +6,7 @@ CacLabelError
 │   ├── LabelError           a label does not fit its image
 │   └── SettingsError        a setting is missing or wrong
 ├── NotFoundError            what was asked for does not exist     (HTTP 404)
+├── CredentialsError         who asks is not known                 (HTTP 401)
 ├── ConflictError            it exists or runs already             (HTTP 409)
 ├── BusyError                a job of this kind is running         (HTTP 429)
 ├── NotReadyError            something must happen first           (HTTP 409)
@@ -42,6 +43,10 @@ class SettingsError(InvalidInputError):
 
 class NotFoundError(CacLabelError):
     """What was asked for does not exist."""
+
+
+class CredentialsError(CacLabelError):
+    """Who asks is not known: a wrong password, or a key or token that is not valid."""
 
 
 class ConflictError(CacLabelError):

@@ -91,6 +91,37 @@ class Settings(BaseSettings):
     pacs_prefetch: int = Field(4, ge=0, description="Series to have at hand for the next samples")
     pacs_export: bool = Field(True, description="Store submitted labels there, as SEG and SR")
     ohif: Path | None = Field(None, description="Folder of another build of OHIF")
+    access: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether clients log in; `off` only where `host` is this machine alone"
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Host names clients use; empty: addresses, and names of this network"
+    )
+    token_hours: float = Field(12.0, gt=0, description="How long a login lasts")
+    login_rate: int = Field(10, ge=0, description="Logins a minute of one address; 0: any number")
+    upload_rate: int = Field(120, ge=0, description="Uploads a minute of one user; 0: any number")
+    infer_rate: int = Field(300, ge=0, description="`/infer` a minute of one user; 0: any number")
+    tls_certificate: Path | None = Field(None, description="PEM file; the server speaks HTTPS then")
+    tls_key: Path | None = Field(None, description="PEM file of its private key")
+    oidc_issuer: str = Field("", description="Address of an OpenID Connect realm: docs/access.md")
+    oidc_audience: str = Field("", description="What its tokens must be meant for (`aud`)")
+    oidc_client_id: str = Field(
+        "", description="Client that asks it for tokens with a user's name and password"
+    )
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="Secret of that client")
+    oidc_name_claim: str = Field("preferred_username", description="Claim with the user name")
+    oidc_roles_claim: str = Field(
+        "realm_access#roles", description="Claim with the roles; `#` goes one level deeper"
+    )
+    oidc_roles: dict[str, Literal["admin", "reviewer", "annotator", "user"]] = Field(
+        {
+            "monailabel-admin": "admin",
+            "monailabel-reviewer": "reviewer",
+            "monailabel-annotator": "annotator",
+            "monailabel-user": "user",
+        },
+        description="What its roles are called here, JSON",
+    )
 
     @property
     def studies_folder(self) -> Path | None:

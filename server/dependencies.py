@@ -20,6 +20,7 @@ from app.clicks.session_images import SessionImages
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
+from server.security.guard import Guard
 
 THREADS: Final = 64
 """Threads for endpoints of one server process."""
@@ -37,6 +38,7 @@ class Services:
         database: The application database.
         files: Content-addressed files.
         waiting_places: How many more requests may wait for a worker; each holds a thread.
+        guard: Knows who may come in.
         session_images: Images of sessions, decoded.
     """
 
@@ -44,13 +46,16 @@ class Services:
     database: Database
     files: FileStore
     waiting_places: threading.Semaphore
+    guard: Guard
     session_images: SessionImages = field(default_factory=SessionImages)
 
 
 def open_services(settings: Settings) -> Services:
     """Build the services of a process; nothing is read or written yet."""
     places = threading.Semaphore(WAITING_PLACES)
-    return Services(settings, Database(settings.database), FileStore(settings.files), places)
+    database = Database(settings.database)
+    guard = Guard(settings, database)
+    return Services(settings, database, FileStore(settings.files), places, guard)
 
 
 def _services(request: Request) -> Services:

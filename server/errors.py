@@ -14,6 +14,7 @@ from app.errors import (
     BusyError,
     CacLabelError,
     ConflictError,
+    CredentialsError,
     InvalidInputError,
     JobFailedError,
     NotFoundError,
@@ -21,12 +22,14 @@ from app.errors import (
     PacsDownError,
     PacsError,
 )
+from server.security.redaction import redact
 
 logger = logging.getLogger(__name__)
 
 _STATUS: Final[Mapping[type[CacLabelError], int]] = {
     InvalidInputError: 422,
     NotFoundError: 404,
+    CredentialsError: 401,
     ConflictError: 409,
     BusyError: 429,
     NotReadyError: 409,
@@ -35,6 +38,8 @@ _STATUS: Final[Mapping[type[CacLabelError], int]] = {
     JobFailedError: 500,
 }
 """HTTP status of each branch of the error tree."""
+
+_UNKNOWN_CLIENT: Final = 401
 
 
 def add_error_handlers(application: FastAPI) -> None:
@@ -58,7 +63,10 @@ def error_answer(status: int, sentence: str) -> JSONResponse:
 async def _answer_deliberate(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, CacLabelError):
         raise error
-    return error_answer(status_of(error), str(error))
+    answer = error_answer(status_of(error), str(error))
+    if answer.status_code == _UNKNOWN_CLIENT:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -80,5 +88,5 @@ async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
 
 async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
     log_id = secrets.token_hex(4)
-    logger.error("%s: %s %s", log_id, request.method, request.url.path, exc_info=error)
+    logger.error("%s: %s %s", log_id, request.method, redact(request.url.path), exc_info=error)
     return error_answer(500, f"the server failed; its log says why under {log_id}")

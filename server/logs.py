@@ -1,7 +1,7 @@
 """The log of a deployment: one file that the web process and its workers append to.
 
 Lines are short, and appending a short line to a file is one write, so that several
-processes can share it. Nothing in it names a patient.
+processes can share it. Nothing in it names a patient, and no key or token is in it.
 """
 
 import logging
@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from app.errors import NotFoundError
 from app.settings import Settings
 from server.pages import render
+from server.security.redaction import RedactingFormatter
 
 _FORMAT: Final = "[%(asctime)s] [%(process)d] [%(levelname)s] (%(name)s) %(message)s"
 
@@ -43,7 +44,9 @@ def write_to_file(settings: Settings) -> None:
     # They tell every plug-in, look at the schema, request to a DICOMweb server, DICOM module.
     for chatty in ("alembic", "dicomweb_client", "highdicom"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
+    for handler in handlers:
+        handler.setFormatter(RedactingFormatter(_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
 
 
 def put_aside_if_large(settings: Settings) -> None:

@@ -15,6 +15,9 @@ from server.dependencies import THREADS, Services, open_services
 from server.errors import add_error_handlers
 from server.middleware import SlashMiddleware, UploadLimitMiddleware
 from server.routes import ALL_ROUTERS
+from server.security.headers import HeadersMiddleware
+from server.security.matching import RouteRules
+from server.security.middleware import AccessMiddleware
 
 DESCRIPTION = "Active-learning annotation server for coronary calcium CT; for research use only."
 
@@ -51,6 +54,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _add_middleware(application: FastAPI, settings: Settings) -> None:
     application.add_middleware(UploadLimitMiddleware, limit_mb=settings.upload_limit_mb)
+    rules = RouteRules(ALL_ROUTERS, application.routes)
+    application.add_middleware(AccessMiddleware, rules=rules, settings=settings)
     application.add_middleware(SlashMiddleware)
     if settings.cors_origins:
         application.add_middleware(
@@ -60,6 +65,7 @@ def _add_middleware(application: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=["Content-Disposition"],
         )
+    application.add_middleware(HeadersMiddleware, is_shared=bool(settings.cors_origins))
 
 
 @asynccontextmanager
@@ -68,6 +74,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = THREADS
     services.settings.data.mkdir(parents=True, exist_ok=True)
     services.database.migrate()
+    services.guard.start()
     with services.database.writing() as session:
         discard_stale(session, services.settings, now=time.time())
     yield

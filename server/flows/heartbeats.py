@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Form, Request
 
+from app.access.identity import acting_name
 from app.sampling import leases
 from server.dependencies import Now, Services, ServicesDep
 from server.wire.options import client_of, read_object
@@ -18,8 +19,9 @@ def note_work(services: Services, image_id: str, client_id: str | None, now: flo
         client_id: Who asks; None: whoever has the image.
         now: Time of the request.
     """
+    client = None if client_id is None else acting_name(client_id)
     with services.database.writing() as session:
-        return leases.note_activity(session, image_id, client_id, services.settings, now=now)
+        return leases.note_activity(session, image_id, client, services.settings, now=now)
 
 
 def _note_request(services: ServicesDep, now: Now, request: Request) -> None:

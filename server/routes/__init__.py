@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from server.routes import (
     activelearning,
+    audit,
     auth,
     batch,
     datastore,
@@ -16,6 +17,7 @@ from server.routes import (
     index,
     infer,
     info,
+    login,
     logs,
     model,
     model_versions,
@@ -44,7 +46,9 @@ ALL_ROUTERS: Final[tuple[APIRouter, ...]] = (
     quarantine.router,
     exports.router,
     health.router,
+    audit.router,
     auth.router,
+    login.router,
     ohif.router,
     proxy.router,
     index.router,

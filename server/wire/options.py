@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from app.access.identity import acting_name
 from app.errors import InvalidInputError
 
 Option = bool | int | float | str | list[str]
@@ -56,12 +57,14 @@ def read_object(text: str, place: str) -> JsonObject:
 def client_of(given: Mapping[str, JsonValue]) -> str:
     """Return who sent the options; clients that do not say are one.
 
+    Who had to log in is who they are, whatever name they give.
+
     Raises:
         InvalidInputError: If the name holds half a character.
     """
     client = str(given.get("client_id") or DEFAULT_CLIENT)
     _check_characters(client, "client_id")
-    return client
+    return acting_name(client)
 
 
 def _check_characters(text: str, place: str) -> None:

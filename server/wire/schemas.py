@@ -182,9 +182,39 @@ class HealthOut(Answer):
 
 
 class AuthOut(Answer):
-    """Whether clients have to log in."""
+    """Whether clients have to log in, and in which realm."""
 
     enabled: bool
+    client_id: str | None = None
+    realm: str | None = None
+
+
+class TokenOut(Answer):
+    """A login."""
+
+    access_token: str
+    token_type: str = "Bearer"  # noqa: S105 - no password
+    expires_in: int = Field(description="Seconds until it ends")
+
+
+class UserOut(Answer):
+    """Who asks."""
+
+    username: str
+    email: str = ""
+    name: str
+    roles: list[str]
+
+
+class AuditOut(Answer):
+    """One change: who did what to which thing, and when."""
+
+    id: int
+    at: float
+    actor: str
+    action: str
+    subject: str
+    change: dict[str, Any] = Field(description="What it was before and after")
 
 
 class TrainPairOut(Answer):

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from app.access import rows  # noqa: F401 - brings its tables into the metadata
 from app.store.tables import Base
 
 context.configure(

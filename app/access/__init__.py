@@ -1,0 +1,1 @@
+"""Who may do what: users, API keys, logins, the identity provider."""

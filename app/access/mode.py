@@ -1,0 +1,52 @@
+"""Whether clients have to log in, and whether a server may listen where it was told to."""
+
+from ipaddress import ip_address
+
+from sqlalchemy.orm import Session
+
+from app.access import users
+from app.errors import SettingsError
+from app.settings import Settings
+
+
+def is_required(session: Session, settings: Settings) -> bool:
+    """Tell whether clients have to log in.
+
+    Always on an address that others reach. On this machine alone: where it is set, where an
+    identity provider is, and once there was a user, so that a data folder that was protected
+    is never open by mistake.
+    """
+    if settings.access != "auto":
+        return settings.access == "on"
+    is_open = is_loopback(settings.host) and not settings.oidc_issuer
+    return not is_open or users.has_users(session)
+
+
+def check_binding(session: Session, settings: Settings, *, now: float) -> None:
+    """Refuse to listen where strangers could come in, or where nobody could.
+
+    Raises:
+        SettingsError: If the address is not this machine's own and access is off, or nobody
+            is there who may log in; the sentence says what to set.
+    """
+    if settings.access == "off" and not is_loopback(settings.host):
+        raise SettingsError(
+            f"setting access: `off` is for this machine alone, but {settings.host} is reached from"
+            " others; set CACLABEL_ACCESS=auto and add a user, or listen on 127.0.0.1"
+        )
+    if not is_required(session, settings) or settings.oidc_issuer:
+        return
+    if not users.can_anybody_log_in(session, now=now):
+        raise SettingsError(
+            f"listening on {settings.host} needs somebody who may log in: add one with `caclabel"
+            f" user add NAME --role admin --data {settings.data}`, or set CACLABEL_OIDC_ISSUER and"
+            " CACLABEL_OIDC_AUDIENCE; without logins the server listens on 127.0.0.1 only"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is always this machine; names but one are not looked up."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
