@@ -4,8 +4,8 @@ import hashlib
 
 from sqlalchemy.orm import Session
 
-from app.store.tables import LabelRow, LeaseRow
-from tests.app.pool import add_image
+from app.store.tables import LeaseRow
+from tests.app.pool import add_image, label_row
 
 
 def patient(number: int) -> str:
@@ -22,18 +22,9 @@ def add_label(
     at: float | None = None,
 ) -> int:
     """Add a label version; returns its id."""
-    row = LabelRow(
-        image_id=image_id,
-        tag=tag,
-        version=version,
-        sha256="",
-        submitted_sha256="",
-        submitted_name="label.nrrd",
-        covers_calcium=True,
-        covers_regions=True,
-        annotator="a",
-        created_at=float(version) if at is None else at,
-    )
+    row = label_row(image_id, tag, version=version)
+    row.submitted_name, row.annotator, row.covers_regions = "label.nrrd", "a", True
+    row.created_at = float(version) if at is None else at
     session.add(row)
     session.flush()
     return row.id
