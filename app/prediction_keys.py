@@ -4,7 +4,7 @@ from typing import Final
 
 from app.settings import Settings
 
-_SCORER: Final = "2"
+_SCORER: Final = "3"
 """Version of everything between a network's output and a row; rows of another one are stale."""
 
 
