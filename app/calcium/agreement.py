@@ -64,7 +64,11 @@ def icc_2_1(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def weighted_kappa(
-    first: ArrayLike, second: ArrayLike, weights: Literal["linear", "quadratic"] = "linear"
+    first: ArrayLike,
+    second: ArrayLike,
+    weights: Literal["linear", "quadratic"] = "linear",
+    *,
+    counts: ArrayLike | None = None,
 ) -> float:
     """Measure the agreement of two raters on ordered categories beyond chance (Cohen's kappa).
 
@@ -72,6 +76,7 @@ def weighted_kappa(
         first: Category of each of N images, as whole numbers in order, shape (N,), N >= 1.
         second: Category by the other rater, shape (N,).
         weights: Whether disagreement counts by the distance of categories or its square.
+        counts: How much each image counts, positive, shape (N,); None when all count alike.
 
     Returns:
         At most 1; 0 is chance. Exactly 1 when both raters give every image the same
@@ -87,10 +92,11 @@ def weighted_kappa(
     if (one % 1).any() or (other % 1).any():
         raise ValueError("expected categories as whole numbers, got fractions")
     power = {"linear": 1, "quadratic": 2}[weights]
-    observed = float((np.abs(one - other) ** power).mean())
+    count = np.ones(one.size) if counts is None else np.asarray(counts, np.float64)
+    observed = float(count @ np.abs(one - other) ** power / count.sum())
     categories, positions = np.unique(np.concatenate([one, other]), return_inverse=True)
     shares = [
-        np.bincount(part, minlength=categories.size) / one.size
+        np.bincount(part, count, minlength=categories.size) / count.sum()
         for part in (positions[: one.size], positions[one.size :])
     ]
     distance = np.abs(categories[:, None] - categories) ** power

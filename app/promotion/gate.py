@@ -19,7 +19,11 @@ Unproven = Literal["promote", "keep"]
 """What is done with a version while there are too few patients to compare it."""
 
 CLEAR_FALL: Final = 0.1
-"""A fall of the primary figure that too few patients are enough to refuse for."""
+"""A fall of the primary figure that too few patients are enough to refuse for.
+
+As large a rise makes up for false calcium there: a first version that sees nothing at all invents
+nothing either, and would be followed by none.
+"""
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,17 @@ def _decide_unproven(
         reason = f"{'promoted unproven' if promote else 'kept back'}: {missing}"
         return Decision(promote, reason, count, champion_id)
     primary = _primary(champion, challenger, CLEAR_FALL)
-    promote = primary.holds and policy.unproven == "promote"
-    reason = f"{'promoted unproven' if promote else 'kept back'}: {missing}; " + (
-        f"on {'it' if count == 1 else 'them'} {_versus(primary, champion_id)}"
+    is_better = primary.challenger - primary.champion > CLEAR_FALL
+    guards = tuple(
+        guard for guard in _guards(champion, challenger) if guard.name == measures.FALSE_CALCIUM
     )
-    return Decision(promote, reason, count, champion_id, primary)
+    failed = [guard for guard in guards if not guard.holds and not is_better]
+    promote = primary.holds and not failed and policy.unproven == "promote"
+    found = "; ".join([*(_worse(guard) for guard in failed), _versus(primary, champion_id)])
+    reason = f"{'promoted unproven' if promote else 'kept back'}: {missing}; " + (
+        f"on {'it' if count == 1 else 'them'} {found}"
+    )
+    return Decision(promote, reason, count, champion_id, primary, guards=guards)
 
 
 def _decide_proven(
@@ -177,11 +187,7 @@ def _reason(
             f" excluded, {policy.margin:.2f} is asked for"
         )
     if failed:
-        worst = "; ".join(
-            f"{guard.name} {guard.challenger:.2f} against {guard.champion:.2f},"
-            f" {guard.margin:.2f} worse is allowed"
-            for guard in failed
-        )
+        worst = "; ".join(_worse(guard) for guard in failed)
         return f"kept back: {worst}; {compared}"
     gained = f"at least {bound:.2f} better" if bound > 0 else f"at most {abs(bound):.2f} worse"
     return f"promoted: {compared}; {sure} {gained}"
@@ -212,6 +218,13 @@ def _versus(primary: Comparison, champion_id: int) -> str:
     return (
         f"{primary.name} {primary.challenger:.2f} against {primary.champion:.2f} of version"
         f" {champion_id}"
+    )
+
+
+def _worse(guard: Comparison) -> str:
+    return (
+        f"{guard.name} {guard.challenger:.2f} against {guard.champion:.2f},"
+        f" {guard.margin:.2f} worse is allowed"
     )
 
 

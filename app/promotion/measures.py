@@ -1,4 +1,7 @@
-"""Figures of a model version on the validation images: one that decides, others that guard."""
+"""Figures of a model version on the validation images: one that decides, others that guard.
+
+In each of these a patient counts once, however many images there are of the patient.
+"""
 
 import math
 from collections.abc import Mapping
@@ -37,7 +40,7 @@ _MORE_IS_BETTER: Final = (KAPPA,)
 
 
 def primary(results: Results) -> float:
-    """Return the F1 of the calcium volume over all images; 1 when there is none and none seen."""
+    """Return the F1 of the calcium volume over all patients; 1 when there is none and none seen."""
     return volume_f1(*results.patient_volumes.sum(axis=0).tolist())
 
 
@@ -60,8 +63,7 @@ def worsening(name: str, before: float, after: float) -> float:
 def artery_errors(results: Results) -> NDArray[np.float64]:
     """Return the mean absolute error of log(1 + Agatston) of each artery, shape (4,)."""
     errors = np.abs(np.log1p(results.wanted) - np.log1p(results.predicted))
-    means: NDArray[np.float64] = errors.mean(axis=0)
-    return means
+    return np.average(errors, axis=0, weights=results.weights)
 
 
 def probability_error(results: Results) -> float:
@@ -77,15 +79,16 @@ def probability_error(results: Results) -> float:
     References:
         Epstein 1969, https://doi.org/10.1175/1520-0450(1969)008<0985:ASSFPF>2.0.CO;2.
     """
+    sampled = results.those(np.array([bool(case.samples) for case in results.cases]))
+    if not sampled.cases:
+        return math.nan
     borders = np.arange(len(RISK_CATEGORIES) - 1)
     scores = []
-    for case in results.cases:
-        if not case.samples:
-            continue
+    for case in sampled.cases:
         below = (risk_index(case.samples)[:, None] <= borders).mean(axis=0)
         is_below = risk_index(case.wanted_total) <= borders
         scores.append(float(((below - is_below) ** 2).mean()))
-    return float(np.mean(scores)) if scores else math.nan
+    return float(np.average(scores, weights=sampled.weights))
 
 
 def summary(results: Results) -> Json:
@@ -115,12 +118,12 @@ def summary(results: Results) -> Json:
 
 
 def _false_calcium(results: Results) -> float:
-    is_zero = results.wanted.sum(axis=1) == 0
-    if not is_zero.any():
+    zeros = results.those(results.wanted.sum(axis=1) == 0)
+    if not zeros.cases:
         return math.nan
-    return float((results.predicted.sum(axis=1)[is_zero] > 0).mean())
+    return float(np.average(zeros.predicted.sum(axis=1) > 0, weights=zeros.weights))
 
 
 def _kappa(results: Results) -> float:
     wanted, predicted = results.wanted.sum(axis=1), results.predicted.sum(axis=1)
-    return weighted_kappa(risk_index(wanted), risk_index(predicted))
+    return weighted_kappa(risk_index(wanted), risk_index(predicted), counts=results.weights)

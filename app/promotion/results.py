@@ -1,8 +1,10 @@
 """What a model version makes of the validation images, beside what people say."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,13 +75,23 @@ class Results:
         return np.array([case.predicted for case in self.cases], np.float64)
 
     @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """What each image counts for, shape (N,): those of a patient add up to one."""
+        images = Counter(case.patient for case in self.cases)
+        return np.array([1.0 / images[case.patient] for case in self.cases], np.float64)
+
+    @cached_property
     def patient_volumes(self) -> NDArray[np.float64]:
-        """Calcium of each patient's images that is shared, invented, missed, shape (P, 3)."""
-        sums = np.zeros((len(self.patients), 3), np.float64)
+        """Calcium that is shared, invented, missed in the mean image of a patient, shape (P, 3)."""
+        means = np.zeros((len(self.patients), 3), np.float64)
         row = {patient: number for number, patient in enumerate(self.patients)}
-        for case in self.cases:
-            sums[row[case.patient]] += case.volumes
-        return sums
+        for case, weight in zip(self.cases, self.weights, strict=True):
+            means[row[case.patient]] += weight * np.array(case.volumes)
+        return means
+
+    def those(self, is_wanted: NDArray[np.bool_]) -> "Results":
+        """Return some of the images; a patient without any of them is left out."""
+        return Results(tuple(compress(self.cases, is_wanted)))
 
     def first_of_each_patient(self) -> Sequence[CaseResult]:
         """Return one image a patient, the one that was labeled first."""

@@ -114,6 +114,10 @@ class TestKappa:
         # Observed 1; expected 1/2
         assert weighted_kappa([0, 1], [1, 0]) == -1
 
+    def test_an_image_that_counts_twice_is_two_images(self) -> None:
+        twice = weighted_kappa([0, 1, 2, 2], [0, 1, 1, 1])
+        assert weighted_kappa([0, 1, 2], [0, 1, 1], counts=[0.5, 0.5, 1]) == pytest.approx(twice)
+
     def test_fractions_are_refused(self) -> None:
         with pytest.raises(ValueError, match="whole numbers"):
             weighted_kappa([0.5, 1], [0, 1])

@@ -3,7 +3,7 @@ import pytest
 
 from app.promotion import measures
 from app.promotion.gate import GatePolicy, decide
-from app.promotion.results import Results
+from app.promotion.results import Results, Volumes
 from tests.app.promotion.made_up import alike, case, results
 
 POLICY = GatePolicy(patients=8, margin=0.05, confidence=0.95, seed=1)
@@ -26,6 +26,13 @@ def with_zeros(false: int) -> Results:
         for number in range(10)
     ]
     return results(*alike(8).cases, *zeros)
+
+
+def few(sees: float, volumes: Volumes = (10.0, 0.0, 0.0)) -> Results:
+    """Return two patients with calcium and one without, in whom some may be seen."""
+    nothing, predicted = (0.0, 0.0, 0.0, 0.0), (0.0, sees, 0.0, 0.0)
+    zero = case("zero", volumes=(0.0, 0.0, 0.0), wanted=nothing, predicted=predicted)
+    return results(*alike(2, volumes).cases, zero)
 
 
 def test_the_first_version_is_promoted() -> None:
@@ -147,6 +154,20 @@ class TestTooFewPatients:
             "kept back: 1 validation patient, a comparison needs 8; on it calcium"
             " volume F1 0.67 against 1.00 of version 2"
         )
+
+    def test_false_calcium_in_a_scan_without_any_is_kept_back(self) -> None:
+        decision = decide(few(sees=0.0), few(sees=2.0), POLICY, champion_id=2)
+        assert not decision.promote
+        assert decision.reason == (
+            "kept back: 3 validation patients, a comparison needs 8; on them share of scans without"
+            " calcium in which some is seen 1.00 against 0.00, 0.10 worse is allowed; calcium"
+            " volume F1 1.00 against 1.00 of version 2"
+        )
+        assert decide(few(sees=2.0), few(sees=2.0), POLICY, champion_id=2).promote
+
+    def test_a_version_that_finds_what_nobody_found_may_invent_some(self) -> None:
+        blind = few(sees=0.0, volumes=(0.0, 0.0, 10.0))
+        assert decide(blind, few(sees=2.0), POLICY, champion_id=2).promote
 
     def test_without_any_the_reason_says_so(self) -> None:
         decision = decide(alike(0), alike(0), POLICY, champion_id=2)

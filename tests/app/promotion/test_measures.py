@@ -23,6 +23,31 @@ def test_false_calcium_counts_scans_without_calcium_only() -> None:
     assert measures.guards(found)[measures.FALSE_CALCIUM] == pytest.approx(1 / 3)
 
 
+def test_a_patient_counts_once_in_every_guard() -> None:
+    # Two scans of one patient with false calcium, all of it in the LCX and in two categories, and
+    # one good scan of each of two others.
+    seen = (0.0, 0.0, math.e**2 - 1, 0.0)
+    twice = [
+        case(name, patient="one", wanted=NOTHING, predicted=seen, samples=(seen[2],))
+        for name in "ab"
+    ]
+    others = [
+        case("c", wanted=NOTHING, samples=(0.0,)),
+        case("d", wanted=(0.0, 5.0, 0.0, 0.0), samples=(5.0,)),
+    ]
+    found = measures.guards(results(*twice, *others))
+    assert found == pytest.approx(measures.guards(results(twice[0], *others)))
+    assert found[measures.FALSE_CALCIUM] == pytest.approx(1 / 2)
+    assert found["error of log(1 + Agatston) in the LCX"] == pytest.approx(2 / 3)
+
+
+def test_two_scans_of_a_patient_weigh_as_one_in_the_primary_figure() -> None:
+    lost = [case(name, patient="one", volumes=(0.0, 0.0, 10.0)) for name in "ab"]
+    found = results(*lost, case("c", volumes=(10.0, 0.0, 0.0)))
+    # 10 shared and 10 missed: 20 / 30, not 20 / 40.
+    assert measures.primary(found) == pytest.approx(2 / 3)
+
+
 def test_what_is_not_defined_is_left_out() -> None:
     names = measures.guards(results(case("a")))
     assert measures.FALSE_CALCIUM not in names
