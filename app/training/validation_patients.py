@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.intake.pool import FINAL_TAG
 from app.store.tables import ImageRow, LabelRow, LeaseRow, ModelVersionRow, PatientSideRow
 
 _HASH_BUCKETS: Final = 100
@@ -28,17 +29,17 @@ def is_validation_hash(patient_key: str, *, percent: int) -> bool:
     return bucket < percent
 
 
-def assign_side(
-    session: Session, image: ImageRow, *, percent: int, now: float, is_known: bool = False
-) -> bool:
+def assign_side(session: Session, image: ImageRow, *, percent: int, now: float) -> bool:
     """Decide whether the patient of an image is for validation, unless that is decided already.
+
+    A patient that a version was trained on is no use for validation. There is one without a side
+    where an image was found to be of another patient after it had been trained on.
 
     Args:
         session: Open transaction that may write.
         image: The image whose label is the patient's first.
         percent: Share of patients for validation.
         now: Time of that label.
-        is_known: Whether a model version has been trained on the patient.
 
     Returns:
         Whether the patient is for validation.
@@ -46,6 +47,11 @@ def assign_side(
     decided = session.get(PatientSideRow, image.patient_key)
     if decided is not None:
         return decided.is_validation
+    is_known = _is_trained(session, image.patient_key)
+    return _decide(session, image, percent=percent, now=now, is_known=is_known)
+
+
+def _decide(session: Session, image: ImageRow, *, percent: int, now: float, is_known: bool) -> bool:
     wanted = is_validation_hash(image.patient_key, percent=percent)
     row = PatientSideRow(
         patient_key=image.patient_key,
@@ -74,8 +80,11 @@ def assign_sides(
         return
     trained = _trained_patients(session)
     for label, image in missing:
+        if image.patient_key in decided:
+            continue
+        decided.add(image.patient_key)
         is_known = image.patient_key in trained
-        assign_side(session, image, percent=percent, now=label.created_at, is_known=is_known)
+        _decide(session, image, percent=percent, now=label.created_at, is_known=is_known)
 
 
 def validation_patients(session: Session) -> set[str]:
@@ -86,8 +95,7 @@ def validation_patients(session: Session) -> set[str]:
 
 def trained_images(session: Session) -> set[str]:
     """Return the ids of the images that any model version was trained on."""
-    cards = session.scalars(select(ModelVersionRow.card))
-    labels = {label for card in cards for label in card.get("training_labels", [])}
+    labels = _trained_labels(session)
     rows = session.execute(select(LabelRow.id, LabelRow.image_id))
     return {image_id for label, image_id in rows if label in labels}
 
@@ -97,6 +105,20 @@ def _is_unbiased(session: Session, image_id: str, now: float) -> bool:
     leases = select(LeaseRow).where(LeaseRow.image_id == image_id, LeaseRow.served_at <= now)
     last = session.scalars(leases.order_by(LeaseRow.id.desc()).limit(1)).first()
     return last is None or last.is_random or last.strategy in _UNBIASED
+
+
+def _is_trained(session: Session, patient_key: str) -> bool:
+    """Tell whether any model version was trained on an image of a patient."""
+    of_patient = select(LabelRow.id).join(ImageRow).where(ImageRow.patient_key == patient_key)
+    labels = set(session.scalars(of_patient.where(LabelRow.tag == FINAL_TAG)))
+    # Nearly always the label alone that has just come: the cards need not be read.
+    return len(labels) > 1 and not labels.isdisjoint(_trained_labels(session))
+
+
+def _trained_labels(session: Session) -> set[int]:
+    """Return the ids of the labels that any model version was trained on."""
+    cards = session.scalars(select(ModelVersionRow.card))
+    return {label for card in cards for label in card.get("training_labels", [])}
 
 
 def _trained_patients(session: Session) -> set[str]:

@@ -1,6 +1,8 @@
 import pytest
 from sqlalchemy.orm import Session
 
+from app.imaging.volume_hash import content_hash
+from app.intake.image_rows import header_facts
 from app.intake.pool import current_labels
 from app.store.tables import ImageRow, ModelVersionRow, PatientSideRow
 from app.training.validation_patients import (
@@ -12,6 +14,7 @@ from app.training.validation_patients import (
 from tests.app.conftest import Deployment
 from tests.app.pool import add_image
 from tests.app.training.labeled import add_labeled, add_lease, patient
+from tests.factories import make_volume
 
 
 def assign(session: Session, number: int, *, percent: int = 100, scan: str = "") -> bool:
@@ -114,3 +117,38 @@ def test_old_labels_get_their_side_but_no_trained_patient_validates(
             for row in session.query(PatientSideRow)  # every row
         }
     assert sides == {patient(0): False, patient(1): True}
+
+
+def test_a_patient_that_turns_out_to_have_been_trained_on_never_validates(
+    deployment: Deployment,
+) -> None:
+    with deployment.database.writing() as session:
+        trained = add_labeled(session, 0)
+        assign(session, 0, percent=0)
+        session.add(
+            ModelVersionRow(
+                job_id="j",
+                sha256="",
+                card={"training_labels": [trained]},
+                label_count=1,
+                created_at=0.0,
+            )
+        )
+        # Its PatientID was corrected; a second image of that patient is labeled now.
+        session.get_one(ImageRow, "image-0").patient_key = patient(1)
+        add_labeled(session, 1, scan="b")
+        add_labeled(session, 2)
+        assert not assign(session, 1, scan="b")
+        assert assign(session, 2)
+
+
+def test_images_without_a_patient_id_get_a_side_each(deployment: Deployment) -> None:
+    anonymous = [make_volume(seed=seed, patient_id="") for seed in range(40)]
+    assert {volume.identifiers.patient_id for volume in anonymous} == {""}
+    facts = [header_facts(volume, content_hash(volume)) for volume in anonymous]
+    with deployment.database.writing() as session:
+        for number, fact in enumerate(facts):
+            add_image(session, f"image-{number}", patient=str(fact["patient_key"]))
+        sides = [assign(session, number, percent=50) for number in range(40)]
+    # Binomial with mean 20 and standard deviation 3.2; a shared id would give 0 or 40.
+    assert 8 <= sum(sides) <= 32
