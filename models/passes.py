@@ -1,6 +1,6 @@
 """The deterministic pass over slices: by PyTorch, or by OpenVINO where it is installed.
 
-OpenVINO (``pip install caclabel[openvino]``) is several times faster on a processor and
+OpenVINO (``pip install caclabel[openvino]``) took two thirds of the time on a processor and
 gives the same values but for rounding. Samples are always decoded by PyTorch, from what
 this pass computed.
 """
