@@ -1,6 +1,6 @@
 """Choose how sure a network must be, on patients it has not seen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..inputs import padded_size
 from ..network import MultiTaskNetwork
 from .dataset import Item, TrainingCase, make_batch
+from .validation import StoppedValidationError
 
 _MARGINS: Final = np.arange(0.0, 8.01, 0.5)
 """Log odds that are tried; at 8 a probability of 0.9997 is asked for."""
@@ -51,10 +52,13 @@ class _Candidates:
         return shared, predicted, true
 
 
-def choose_margin(
-    network: MultiTaskNetwork, cases: Sequence[TrainingCase], batch_size: int
-) -> float | None:
-    """Choose the log odds from which on a candidate is to be called a lesion.
+def margin_steps(
+    network: MultiTaskNetwork,
+    cases: Sequence[TrainingCase],
+    batch_size: int,
+    should_stop: Callable[[], bool],
+) -> Generator[float, None, float | None]:
+    """Choose the log odds from which on a candidate is to be called a lesion, case by case.
 
     A margin is worth the sum of two measures that pull at different ends: the volume F1 over all
     patients, which large plaques decide, and the mean over patients of a smoothed Dice, in which
@@ -66,14 +70,41 @@ def choose_margin(
         network: Network in evaluation mode.
         cases: Patients it has not seen.
         batch_size: Slices at a time.
+        should_stop: Asked before every batch.
+
+    Yields:
+        The fraction of the cases that is done.
 
     Returns:
         The margin, 0 to 8; None when no case has calcium, which would say what must be found.
+
+    Raises:
+        StoppedValidationError: If ``should_stop`` said yes.
     """
     judged = [case for case in cases if case.lesion is not None]
     if not judged or all(task.name != "lesion" for task in network.config.tasks):
         return None
-    patients = [_candidates(network, case, batch_size) for case in judged]
+    patients = []
+    for number, case in enumerate(judged, start=1):
+        patients.append(_candidates(network, case, batch_size, should_stop))
+        yield number / len(judged)
+    return _margin_of(patients)
+
+
+def choose_margin(
+    network: MultiTaskNetwork, cases: Sequence[TrainingCase], batch_size: int
+) -> float | None:
+    """Choose a margin as ``margin_steps`` does, in one go."""
+    steps = margin_steps(network, cases, batch_size, lambda: False)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            chosen: float | None = end.value
+            return chosen
+
+
+def _margin_of(patients: Sequence[_Candidates]) -> float | None:
     volumes = np.array([[one.volumes_mm3(margin) for margin in _MARGINS] for one in patients])
     calcium = np.concatenate([one.odds[one.is_calcium] for one in patients])
     if not calcium.size:
@@ -109,13 +140,20 @@ def _best_margin(volumes: NDArray[np.float64]) -> float:
 
 
 @torch.inference_mode()
-def _candidates(network: MultiTaskNetwork, case: TrainingCase, batch_size: int) -> _Candidates:
+def _candidates(
+    network: MultiTaskNetwork,
+    case: TrainingCase,
+    batch_size: int,
+    should_stop: Callable[[], bool],
+) -> _Candidates:
     """Collect the candidates of all slices that are calcium or may be called so."""
     device = next(network.parameters()).device
     size = padded_size(case.content.size, network.config.multiple)
     odds, is_calcium = [], []
     first, last = case.content.planes
     for start in range(first, last, batch_size):
+        if should_stop():
+            raise StoppedValidationError
         items = [Item(case, index) for index in range(start, min(start + batch_size, last))]
         batch = make_batch(items, size, network.config).to(device)
         logits = network(batch.inputs)["lesion"]

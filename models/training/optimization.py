@@ -1,6 +1,6 @@
 """Networks from weights, the optimiser, and the moving average of the weights it finds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,26 @@ def load_network(
 def copy_weights(module: nn.Module) -> dict[str, Tensor]:
     """Copy the parameters and buffers of a module to the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+
+def copy_buffers(module: nn.Module) -> list[Tensor]:
+    """Copy the buffers of a module, such as the running statistics of its normalisation."""
+    return [buffer.clone() for buffer in module.buffers()]
+
+
+@torch.no_grad()
+def put_back_buffers(module: nn.Module, kept: Sequence[Tensor]) -> None:
+    """Make the buffers of a module what they were when ``copy_buffers`` copied them."""
+    for buffer, before in zip(module.buffers(), kept, strict=True):
+        buffer.copy_(before)
+
+
+@torch.no_grad()
+def are_finite(tensors: Iterable[Tensor]) -> bool:
+    """Tell whether every number of some tensors is finite; one answer from the device."""
+    # A sum is finite only if every term is, and far quicker than a look at each tensor.
+    sums = [tensor.sum(dtype=torch.float64) for tensor in tensors]
+    return not sums or bool(torch.isfinite(torch.stack(sums)).all())
 
 
 @torch.no_grad()

@@ -7,9 +7,11 @@ on exactly as it would have. The exponential moving average of the weights is wh
 validated and kept.
 """
 
+import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +23,19 @@ from ..dropout import draw_masks
 from ..network import MultiTaskNetwork, NetworkConfig
 from ..operating_point import LESION_MARGIN
 from . import training_state
-from .dataset import (
-    Batch,
-    SliceSampler,
-    TrainingCase,
-    make_batch,
-    patch_size,
-)
+from .dataset import Batch, SliceSampler, TrainingCase, make_batch, patch_size
 from .losses import network_losses
-from .operating_point import choose_margin
-from .optimization import copy_weights, follow, load_network, make_optimizer
+from .operating_point import margin_steps
+from .optimization import (
+    are_finite,
+    copy_buffers,
+    copy_weights,
+    follow,
+    load_network,
+    make_optimizer,
+    put_back_buffers,
+)
+from .reports import DivergedError, EpochReport
 from .schedules import TurnSampler, plan_turns, take_turn
 from .starting import begin_near, recalculate_normalization, weights_digest
 from .trainer_config import TrainerConfig
@@ -49,34 +54,6 @@ _NORMALIZATION_SLICES = 64
 
 _GRADIENT_NORM = 2.0
 """Gradients are scaled down to this norm."""
-
-
-class DivergedError(ValueError):
-    """The loss was not finite several times in a row."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What an epoch brought.
-
-    Attributes:
-        epoch: Number of epochs done, this one included unless it was canceled.
-        is_canceled: Whether the epoch was stopped; nothing of it is kept then.
-        training_loss: Mean weighted loss, None when no step succeeded.
-        validation: Loss and metrics on the validation cases, None when not computed.
-        task_weights: Factor of each task's loss at the end.
-        skipped_steps: Steps left out because the loss was not finite or no task had a
-            label.
-        seconds: Duration.
-    """
-
-    epoch: int
-    is_canceled: bool
-    training_loss: float | None
-    validation: Validation | None
-    task_weights: Mapping[str, float]
-    skipped_steps: int
-    seconds: float
 
 
 class Trainer:
@@ -160,9 +137,7 @@ class Trainer:
             return False
         state = training_state.read_state(path)
         if state.progress["training"] != self._describe():
-            raise ValueError(
-                "the folder holds the state of a training with another configuration or cases"
-            )
+            raise ValueError("the folder holds the state of another configuration or other cases")
         self._restore(state)
         return True
 
@@ -190,6 +165,7 @@ class Trainer:
             self._check_convergence(losses)
             on_progress((number + 1) / self._config.steps_per_epoch)
         self._epoch += 1
+        self._margin = None
         try:
             validation = self._validate(should_stop)
         except StoppedValidationError:
@@ -199,12 +175,34 @@ class Trainer:
         self._write_state()
         return self._report(losses, validation, started, is_canceled=False)
 
+    def choose_margin(self, should_stop: Callable[[], bool]) -> Generator[float, None, None]:
+        """Choose how sure the best weights must be of a lesion; the fraction done after each case.
+
+        The validation cases tell; without any of them half is enough.
+
+        Args:
+            should_stop: Asked before every batch.
+
+        Raises:
+            StoppedValidationError: If ``should_stop`` said yes.
+        """
+        network = load_network(self._network_config, self._best, self._device)
+        size = self._config.batch_size
+        chosen = yield from margin_steps(network, self._validation, size, should_stop)
+        self._margin = chosen or 0.0
+
     def write_checkpoint(self, path: Path, card: Mapping[str, JsonValue]) -> str:
         """Write the best averaged weights with a card; returns the SHA-256 of the weights.
 
-        The card says how sure the network must be of a lesion, as the validation cases tell;
-        without any of them half is enough.
+        The card says how sure the network must be of a lesion, chosen here unless it was before.
+
+        Raises:
+            DivergedError: If a weight is not finite.
         """
+        if not are_finite(self._best.values()):
+            raise DivergedError("the weights are not finite; train again with a smaller rate")
+        if self._margin is None:
+            deque(self.choose_margin(lambda: False), maxlen=0)
         facts: dict[str, JsonValue] = {
             "epochs": self._epoch,
             "best_epoch": self._best_epoch,
@@ -212,15 +210,11 @@ class Trainer:
             "start": "fresh" if self._initial is None else self._config.start,
             "initial_weights": self._initial_digest,
             "schedule": self._config.schedule,
-            LESION_MARGIN: self._lesion_margin(),
+            LESION_MARGIN: self._margin,
             "task_weights": dict(self._weighting.task_weights()),
             **card,
         }
         return save(path, Checkpoint(self._network_config, self._best, facts))
-
-    def _lesion_margin(self) -> float:
-        network = load_network(self._network_config, self._best, self._device)
-        return choose_margin(network, self._validation, self._config.batch_size) or 0.0
 
     def _build(self) -> None:
         """Build everything as it is before the first epoch of a fresh training."""
@@ -243,6 +237,7 @@ class Trainer:
         self._epoch = 0
         self._best_epoch = 0
         self._best_loss: float | None = None
+        self._margin: float | None = None
         self._best = copy_weights(self._average)
 
     def _begin(self) -> None:
@@ -272,6 +267,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         masks = draw_masks(self._network_config.dropout_sites(), batch.inputs.shape[0], generator)
         take_turn(self._network, turn)
+        statistics = copy_buffers(self._network)
         losses = network_losses(self._network, batch, masks, turn.tasks)
         if not losses:
             return None
@@ -279,7 +275,9 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own method has no types
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), _GRADIENT_NORM)
-        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        # An overflow in a batch can spoil its statistics while the loss stays finite.
+        if not are_finite([loss, norm, *self._network.buffers()]):
+            put_back_buffers(self._network, statistics)
             return None
         self._apply(step)
         return float(loss.detach())
@@ -329,7 +327,9 @@ class Trainer:
         if self._validation and validation is None:
             return
         loss = None if validation is None else validation.loss
-        if self._best_loss is None or loss is None or loss < self._best_loss:
+        best = math.inf if self._best_loss is None else self._best_loss
+        # A loss that is not finite is below none.
+        if loss is None or loss < best:
             self._best_loss = loss
             self._best_epoch = self._epoch
             self._best = copy_weights(self._average)

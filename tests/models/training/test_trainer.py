@@ -1,20 +1,26 @@
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from models import checkpoint
 from models.training.augmentation import NO_AUGMENTATION
-from models.training.dataset import SamplingConfig, TrainingCase
-from models.training.trainer import DivergedError, EpochReport, Trainer
+from models.training.dataset import Batch, SamplingConfig, SliceSampler, TrainingCase
+from models.training.reports import DivergedError, EpochReport
+from models.training.trainer import Trainer
 from models.training.trainer_config import TrainerConfig
 from models.training.weighting import Weighting
 from tests.models.cases import planted_case, tiny_network
 
 QUICK = TrainerConfig(epochs=3, steps_per_epoch=3, batch_size=4)
+
+_ALLOWED_DROP = 0.05
+"""How much worse the first labels may be fitted once there are as many new ones."""
 
 
 def make_trainer(
@@ -145,6 +151,47 @@ def test_diverging_training_fails_and_reports_no_nan(tmp_path: Path) -> None:
         run_epoch(trainer)
 
 
+def bad_batch(monkeypatch: pytest.MonkeyPatch, trainer: Trainer, step: int, value: float) -> None:
+    """Let one batch of a training hold a value, as after an overflow."""
+    draw, drawn = trainer._draw_batch, itertools.count()
+
+    def draw_with_overflow(sampler: SliceSampler, rng: np.random.Generator) -> Batch:
+        batch = draw(sampler, rng)
+        if next(drawn) == step:
+            batch.inputs[0, 0, 0, 0] = value
+        return batch
+
+    monkeypatch.setattr(trainer, "_draw_batch", draw_with_overflow)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_overflow_in_a_batch_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    # Without validation the last weights are kept, whatever they are. A value of 1e30 has a
+    # variance that is infinite, and a loss that is not.
+    config = replace(QUICK, epochs=1)
+    cases = [planted_case(1), planted_case(2)]
+    trainer = Trainer(tiny_network(), config, cases, [], tmp_path)
+    bad_batch(monkeypatch, trainer, 1, value)
+    assert run_epoch(trainer).skipped_steps == 1
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in trainer.weights.values())
+
+
+def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    before = trainer.weights
+    next(iter(trainer._average.buffers())).fill_(float("nan"))
+    run_epoch(trainer)
+    # Their validation loss is no number, so the weights before stay the best.
+    for name, tensor in trainer.weights.items():
+        assert torch.equal(tensor, before[name]), name
+    next(iter(trainer._best.values())).fill_(float("nan"))
+    with pytest.raises(DivergedError, match="weights are not finite"):
+        trainer.write_checkpoint(tmp_path / "w.safetensors", {})
+    assert not (tmp_path / "w.safetensors").exists()
+
+
 def test_training_needs_a_volume(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one labeled volume"):
         make_trainer(tmp_path, training=[])
@@ -192,3 +239,27 @@ def test_overfits_two_planted_volumes(tmp_path: Path, kind: Weighting) -> None:
     assert validation is not None
     assert validation.metrics["lesion"] > 0.95
     assert validation.metrics["region"] > 0.5
+
+
+def test_more_labels_do_not_spoil_what_was_learned(tmp_path: Path) -> None:
+    """Train on A, then near those weights on A and B: A must be fitted as well as before."""
+    config = TrainerConfig(
+        epochs=1,
+        steps_per_epoch=50,
+        batch_size=8,
+        average_decay=0.9,
+        sampling=SamplingConfig(augmentation=NO_AUGMENTATION),
+    )
+    first_labels = [planted_case(1), planted_case(2)]
+    new_labels = [replace(planted_case(seed), is_new=True) for seed in (3, 4)]
+    first = Trainer(tiny_network(), config, first_labels, first_labels, tmp_path / "a")
+    before = run_epoch(first).validation
+    again = replace(config, start="shrink_perturb")
+    both = [*first_labels, *new_labels]
+    second = Trainer(tiny_network(), again, both, first_labels, tmp_path / "b", first.weights)
+    after = run_epoch(second).validation
+    assert before is not None
+    assert after is not None
+    for task, value in before.metrics.items():
+        assert value > 0.5, f"{task} was not learned"
+        assert after.metrics[task] >= value - _ALLOWED_DROP, task
