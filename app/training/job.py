@@ -29,7 +29,9 @@ from app.training.judging import judge
 from app.training.outcome import Outcome, add_version, find_version, known_outcome, settle
 from app.training.plan import TrainingPlan, make_plan, read_plan, write_plan
 from models.checkpoint import load as load_checkpoint
-from models.training.trainer import EpochReport, Trainer
+from models.training.reports import EpochReport
+from models.training.trainer import Trainer
+from models.training.validation import StoppedValidationError
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ def _fit(
         report = _run_epoch(context, trainer, should_stop)
         _note_stats(context, job, report, epochs)
         yield Progress(report.epoch / epochs, _epoch_line(report, epochs))
+    yield from _choose_margin(context, trainer, should_stop)
     version = add_version(context, job, trainer, plan)
     yield Progress(1.0, f"judging model version {version.id}")
     return version
@@ -195,14 +198,32 @@ def _max_epochs(job: JobRow) -> int:
 def _run_epoch(
     context: WorkContext, trainer: Trainer, should_stop: Callable[[], bool]
 ) -> EpochReport:
+    report = trainer.run_epoch(lambda _: None, _giving_way(context, should_stop))
+    if report.is_canceled:
+        raise StoppedError
+    return report
+
+
+def _choose_margin(
+    context: WorkContext, trainer: Trainer, should_stop: Callable[[], bool]
+) -> Generator[Progress, None, None]:
+    """Choose how sure of a lesion the network must be, one validation image a unit."""
+    yield Progress(0.0, "choosing how sure of a lesion to be")
+    try:
+        for fraction in trainer.choose_margin(_giving_way(context, should_stop)):
+            yield Progress(fraction)
+    except StoppedValidationError:
+        raise StoppedError from None
+
+
+def _giving_way(context: WorkContext, should_stop: Callable[[], bool]) -> Callable[[], bool]:
+    """Return ``should_stop``, which waits for interactive predictions before it answers."""
+
     def stop_or_give_way() -> bool:
         context.turns.give_way()
         return should_stop()
 
-    report = trainer.run_epoch(lambda _: None, stop_or_give_way)
-    if report.is_canceled:
-        raise StoppedError
-    return report
+    return stop_or_give_way
 
 
 def _epoch_line(report: EpochReport, epochs: int) -> str:
@@ -212,6 +233,8 @@ def _epoch_line(report: EpochReport, epochs: int) -> str:
     if report.validation is not None:
         metrics = report.validation.metrics.items()
         parts += [f"{task} {value:.3f}" for task, value in metrics]
+        # The version is judged at the margin that is chosen after the last epoch.
+        parts.append("at even odds")
     return ", ".join(parts)
 
 
