@@ -1,6 +1,7 @@
 """Whether clients have to log in, and whether a server may listen where it was told to."""
 
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
@@ -35,6 +36,7 @@ def check_binding(session: Session, settings: Settings, *, now: float) -> None:
             " others; set CACLABEL_ACCESS=auto and add a user, or listen on 127.0.0.1"
         )
     if not is_required(session, settings) or settings.oidc_issuer:
+        check_provider(settings)
         return
     if not users.can_anybody_log_in(session, now=now):
         raise SettingsError(
@@ -42,6 +44,29 @@ def check_binding(session: Session, settings: Settings, *, now: float) -> None:
             f" user add NAME --role admin --data {settings.data}`, or set CACLABEL_OIDC_ISSUER and"
             " CACLABEL_OIDC_AUDIENCE; without logins the server listens on 127.0.0.1 only"
         )
+
+
+def check_provider(settings: Settings) -> None:
+    """Refuse settings of an identity provider that would let anybody in, or nobody.
+
+    Raises:
+        SettingsError: If the issuer is not reached by https, or the audience is missing.
+    """
+    if not settings.oidc_issuer:
+        return
+    if not is_private(settings.oidc_issuer):
+        raise SettingsError("setting oidc_issuer: expected an address with https")
+    if not settings.oidc_audience:
+        raise SettingsError(
+            "setting oidc_audience: expected what the issuer's tokens for this server are meant"
+            " for; without it tokens for every other program would be taken"
+        )
+
+
+def is_private(address: str) -> bool:
+    """Tell whether nobody between here and an address can listen or answer instead."""
+    parts = urlsplit(address)
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
 
 
 def is_loopback(host: str) -> bool:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import jwt
 import requests
@@ -18,10 +17,10 @@ from jwt.exceptions import PyJWTError
 from app.access.identity import Identity
 from app.access.jwks import KeyCache, as_object, fetch_json
 from app.access.logins import REFUSED
-from app.access.mode import is_loopback
+from app.access.mode import is_private
 from app.access.roles import Role
 from app.access.users import user_name
-from app.errors import CredentialsError, InvalidInputError, SettingsError
+from app.errors import CredentialsError, InvalidInputError
 from app.settings import Settings
 
 Json = dict[str, Any]
@@ -44,7 +43,7 @@ class Provider:
         """Prepare; nobody is asked yet.
 
         Args:
-            settings: Settings of the deployment, checked by ``check_settings``.
+            settings: Settings of the deployment, checked by ``app.access.mode.check_provider``.
             clock: Time in seconds that never goes back, for the age of the keys.
         """
         self._settings = settings
@@ -150,29 +149,6 @@ class Provider:
                     raise ValueError(f"{place} describes another issuer")
                 self._description = described
             address = self._description.get(what)
-        if not isinstance(address, str) or not _is_private(address):
+        if not isinstance(address, str) or not is_private(address):
             raise ValueError(f"the identity provider names no https address as {what}")
         return address
-
-
-def check_settings(settings: Settings) -> None:
-    """Refuse settings of an identity provider that would let anybody in, or nobody.
-
-    Raises:
-        SettingsError: If the issuer is not reached by https, or the audience is missing.
-    """
-    if not settings.oidc_issuer:
-        return
-    if not _is_private(settings.oidc_issuer):
-        raise SettingsError("setting oidc_issuer: expected an address with https")
-    if not settings.oidc_audience:
-        raise SettingsError(
-            "setting oidc_audience: expected what the issuer's tokens for this server are meant"
-            " for; without it tokens for every other program would be taken"
-        )
-
-
-def _is_private(address: str) -> bool:
-    """Tell whether nobody between here and there can listen or answer instead."""
-    parts = urlsplit(address)
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))

@@ -146,6 +146,11 @@ def get_user(session: Session, name: str) -> UserRow:
     return row
 
 
+def is_user(session: Session, name: str) -> bool:
+    """Tell whether there is such a user."""
+    return session.get(UserRow, name) is not None
+
+
 def list_users(session: Session) -> Sequence[UserRow]:
     """Return every user by name."""
     return session.scalars(select(UserRow).order_by(UserRow.name)).all()

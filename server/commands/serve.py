@@ -10,7 +10,9 @@ from importlib.metadata import version
 import uvicorn
 
 from app import images
-from app.errors import ConflictError
+from app.access.mode import check_binding, is_loopback
+from app.errors import ConflictError, SettingsError
+from app.exchange.data_folder import open_data_folder
 from app.imaging.dicom.dicomweb import dicomweb_server, public_url
 from app.settings import Settings
 from server import logs
@@ -38,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if settings.pacs_url is not None:
         dicomweb_server(settings)  # A filter that cannot work is told now.
+    _check_access(settings)
     with _listen(settings) as listener:
         logs.put_aside_if_large(settings)
         logs.write_to_file(settings)
@@ -47,10 +50,39 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_access(settings: Settings) -> None:
+    """Refuse to listen where strangers could come in.
+
+    Raises:
+        SettingsError: With what to set.
+    """
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise SettingsError("tls_certificate and tls_key are set together or not at all")
+    for file in (settings.tls_certificate, settings.tls_key):
+        if file is not None and not file.is_file():
+            raise SettingsError(f"there is no file {file} with a certificate or key")
+    if settings.access != "off" or not is_loopback(settings.host):
+        # Checks what it is told about the identity provider, too.
+        with open_data_folder(settings, make=True) as data, data.database.reading() as session:
+            check_binding(session, settings, now=data.now())
+
+
 def _serve(settings: Settings, listener: socket.socket, *, worker_count: int) -> None:
     supervisors = worker_supervisors(settings, worker_count)
     # The access log would hold image ids, and clients ask every few seconds.
-    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+    if settings.tls_certificate is None and not is_loopback(settings.host):
+        logger.warning(
+            "passwords and images cross the network unencrypted; set CACLABEL_TLS_CERTIFICATE and"
+            " CACLABEL_TLS_KEY, or put a proxy with TLS in front"
+        )
     server = uvicorn.Server(config)
     for supervisor in supervisors:
         supervisor.start()
@@ -87,13 +119,14 @@ def _greeting(settings: Settings) -> str:
     # People cannot connect to "every address"; they can to the name of this machine.
     host = socket.gethostname() if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
     place = f"[{host}]" if ":" in host else host
+    scheme = "http" if settings.tls_certificate is None else "https"
     studies: object = settings.studies_folder or "no studies folder, uploads only"
     if settings.pacs_url is not None:
         studies = f"the series of {public_url(settings.pacs_url)}"
     return "\n".join(
         (
             f"caclabel {version('caclabel')} serves {studies}",
-            f"server address for 3D Slicer, OHIF and scripts: http://{place}:{settings.port}/",
+            f"server address for 3D Slicer, OHIF and scripts: {scheme}://{place}:{settings.port}/",
             f"log: {logs.log_file(settings)}; research use only; stop with Ctrl-C",
         )
     )

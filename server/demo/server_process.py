@@ -57,6 +57,8 @@ def private_settings(folder: Path, **settings: object) -> Settings:
         "database_url": "",
         "jobs_url": "",
         "host": "127.0.0.1",
+        "access": "off",
+        "oidc_issuer": "",
         "port": free_port(),
         "rule": DEFAULT_RULE,
         "max_epochs": 0,

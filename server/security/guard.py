@@ -161,7 +161,7 @@ def _provider_of(settings: Settings) -> "Provider | None":
     if not settings.oidc_issuer:
         return None
     # Cryptography costs 30 MB and a tenth of a second, which few deployments need.
-    from app.access.oidc import Provider, check_settings
+    from app.access.oidc import Provider
 
-    check_settings(settings)
+    mode.check_provider(settings)
     return Provider(settings)

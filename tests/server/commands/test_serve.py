@@ -55,3 +55,22 @@ def test_an_impossible_port_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
 )
 def test_the_greeting_has_an_address_to_paste(host: str, address: str, tmp_path: Path) -> None:
     assert address in _greeting(Settings(host=host, data=tmp_path)).split()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_strangers_are_not_let_in_by_a_slip(
+    host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--host", host, "--data", str(tmp_path / "data")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"caclabel: listening on {host} needs somebody who may log in")
+    assert "caclabel user add NAME" in error
+    assert error.count("\n") == 1
+
+
+def test_a_certificate_without_its_key_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACLABEL_TLS_CERTIFICATE", str(tmp_path / "server.pem"))
+    assert main(["serve", "--data", str(tmp_path / "data")]) == 2
+    assert "tls_key" in capsys.readouterr().err
