@@ -28,6 +28,7 @@ from app.training.cases import load_cases
 from app.training.judging import judge
 from app.training.outcome import Outcome, add_version, find_version, known_outcome, settle
 from app.training.plan import TrainingPlan, make_plan, read_plan, write_plan
+from app.training.trigger import note_seen
 from models.checkpoint import load as load_checkpoint
 from models.training.reports import EpochReport
 from models.training.trainer import Trainer
@@ -131,6 +132,7 @@ def _plan(context: WorkContext, job: JobRow, folder: Path) -> TrainingPlan:
     plan = read_plan(folder)
     if plan is None:
         with context.database.writing() as session:
+            note_seen(session, job.id)
             plan = make_plan(session, context.settings, _options(job))
         write_plan(folder, plan)
     return plan

@@ -1,12 +1,13 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
+from sqlalchemy.orm import make_transient
 
 from app import jobs
 from app.background.work import WorkContext
-from app.store.tables import JobRow
-from app.training.trigger import request_training_if_due
+from app.store.tables import JobRow, LabelRow
+from app.training.trigger import note_seen, request_training_if_due
 from tests.app.conftest import Deployment
 from tests.app.training.labeled import add_label, add_labeled
 
@@ -43,10 +44,17 @@ def label(context: WorkContext, number: int, at: float) -> None:
         add_labeled(session, number, at=at)
 
 
-def end(context: WorkContext, *, started_at: float) -> None:
+def read(context: WorkContext) -> None:
+    """Let the queued training read its labels."""
     with context.database.writing() as session:
         job = session.scalars(select(JobRow).where(JobRow.status == "queued")).one()
-        job.status, job.started_at = "done", started_at
+        note_seen(session, job.id)
+        job.status = "running"
+
+
+def end(context: WorkContext) -> None:
+    with context.database.writing() as session:
+        session.scalars(select(JobRow).where(JobRow.status == "running")).one().status = "done"
 
 
 def trainings(context: WorkContext) -> list[JobRow]:
@@ -62,7 +70,11 @@ def test_starts_after_enough_labels_and_a_while_of_quiet(
     label(context, 1, at=1000.0)
     assert not look(context, clock, 1059.0)
     assert look(context, clock, 1060.0)
-    assert trainings(context)[0].request == {"model": "calcium", "options": {}}
+    assert trainings(context)[0].request == {
+        "model": "calcium",
+        "options": {},
+        "labels_seen": [[1, 2]],
+    }
 
 
 def test_every_label_begins_the_quiet_anew(context: WorkContext, clock: Clock) -> None:
@@ -82,11 +94,11 @@ def test_one_training_at_a_time(context: WorkContext, clock: Clock) -> None:
     for number in range(2):
         label(context, number, at=1.0)
     assert look(context, clock, 100.0)
+    read(context)
     for number in range(2, 9):
         label(context, number, at=101.0)
     assert not look(context, clock, 1000.0)
-    # The training began before these labels came.
-    end(context, started_at=100.5)
+    end(context)
     assert look(context, clock, 1000.0)
     assert len(trainings(context)) == 2
 
@@ -98,8 +110,68 @@ def test_labels_that_a_training_has_seen_do_not_count(context: WorkContext, cloc
     # It waited in the queue, and began when more labels had come.
     for number in range(2, 5):
         label(context, number, at=101.0)
-    end(context, started_at=200.0)
+    read(context)
+    end(context)
     assert not look(context, clock, 1000.0)
+
+
+def test_labels_that_were_committed_late_count_whatever_their_time(
+    context: WorkContext, clock: Clock
+) -> None:
+    for number in range(2):
+        label(context, number, at=1.0)
+    assert look(context, clock, 100.0)
+    read(context)
+    end(context)
+    # Submitted before the training began, written down after it had read its labels.
+    for number in range(2, 4):
+        label(context, number, at=50.0)
+    assert look(context, clock, 1000.0)
+
+
+def test_ids_that_came_late_between_others_count(context: WorkContext, clock: Clock) -> None:
+    """With PostgreSQL a label can be committed after one with a higher id."""
+    for number in range(4):
+        label(context, number, at=1.0)
+    with context.database.writing() as session:
+        late = [session.get_one(LabelRow, row) for row in (1, 3)]
+        for row in late:
+            session.expunge(row)
+        session.execute(delete(LabelRow).where(LabelRow.id.in_([1, 3])))
+    assert look(context, clock, 100.0)
+    assert trainings(context)[0].request["labels_seen"] == [[2, 2], [4, 4]]
+    read(context)
+    end(context)
+    assert not look(context, clock, 1000.0)
+    with context.database.writing() as session:
+        for row in late:
+            make_transient(row)
+            session.add(row)
+    assert look(context, clock, 1000.0)
+
+
+def test_a_label_of_an_image_seen_before_counts(context: WorkContext, clock: Clock) -> None:
+    for number in range(2):
+        label(context, number, at=1.0)
+    assert look(context, clock, 100.0)
+    read(context)
+    end(context)
+    with context.database.writing() as session:
+        for number in range(2):
+            add_label(session, f"image-{number}", version=2)
+    assert look(context, clock, 1000.0)
+
+
+def test_a_training_that_read_nothing_leaves_its_labels_for_the_next(
+    context: WorkContext, clock: Clock
+) -> None:
+    for number in range(2):
+        label(context, number, at=1.0)
+    # Somebody asked for a training, and stopped it before it began.
+    with context.database.writing() as session:
+        job = jobs.request_job(session, "train", {"options": {}}, now=50.0)
+        jobs.cancel(session, job.id, now=51.0)
+    assert look(context, clock, 100.0)
 
 
 def test_two_workers_ask_once(context: WorkContext, clock: Clock) -> None:
