@@ -20,21 +20,23 @@ def calcium_table(
     scores: Json,
     agatston_samples: Sequence[Sequence[float]],
     *,
-    lesion_share: float = 0.0,
-    region_share: float = 0.0,
+    lesion_share: float | None = None,
+    region_share: float | None = None,
 ) -> Json:
     """Return the table of a prediction with the distribution of its stochastic samples.
 
     Args:
         scores: Scores of the label map, as ``CalciumScores.to_json`` gives them.
         agatston_samples: Agatston score per sample and artery, shape (T, 4); may be empty.
-        lesion_share: Share of the scores' variance that doubt about calcium brings about.
-        region_share: Share that doubt about the artery regions brings about.
+        lesion_share: Share of the scores' variance that doubt about calcium brings about;
+            None if too few samples were drawn to tell.
+        region_share: Share that doubt about the artery regions brings about, or None.
 
     Returns:
         The scores, with ``distribution`` added when there are samples: median, 5th and 95th
         percentile of the total and of each artery, and the share of samples in each risk
-        category. Where the samples differ, ``doubt`` says which label would help most.
+        category. Where the samples differ, ``doubt`` says which label would help most; there
+        is none where nothing varies, and all of it is None where that is unknown.
     """
     samples = np.asarray(agatston_samples, np.float64)
     if samples.size == 0:
@@ -51,16 +53,20 @@ def calcium_table(
     return table if doubt is None else {**table, "doubt": doubt}
 
 
-def doubt_by_head(lesion_share: float, region_share: float) -> Json | None:
+def doubt_by_head(lesion_share: float | None, region_share: float | None) -> Json | None:
     """Tell which label would help most: that of the head whose doubt moves the scores more.
 
     Args:
-        lesion_share: Share of the scores' variance that doubt about calcium brings about.
-        region_share: Share that doubt about the artery regions brings about.
+        lesion_share: Share of the scores' variance that doubt about calcium brings about;
+            None if too few samples were drawn to tell.
+        region_share: Share that doubt about the artery regions brings about, or None.
 
     Returns:
-        The shares and the label, ``calcium`` or ``regions``; None where nothing varies.
+        The shares and the label, ``calcium`` or ``regions``; each None where the shares are
+        unknown. None where nothing varies.
     """
+    if lesion_share is None or region_share is None:
+        return dict.fromkeys(("lesion_share", "region_share", "label_that_helps"))
     if not (lesion_share or region_share):
         return None
     return {

@@ -73,8 +73,8 @@ def _predict_session(context: WorkContext, job: JobRow) -> Json:
         "sha256": digest,
         "scores": prediction.scores.to_json(),
         "agatston_samples": prediction.agatston_samples.round(4).tolist(),
-        "lesion_share": prediction.shares.lesion,
-        "region_share": prediction.shares.region,
+        "lesion_share": prediction.shares.lesion if prediction.shares else None,
+        "region_share": prediction.shares.region if prediction.shares else None,
         "seconds": prediction.seconds,
     }
 

@@ -33,7 +33,7 @@ class Prediction:
         clinical_uncertainty: Standard deviation of log(1 + total Agatston) over the samples.
         category_entropy: Entropy of the samples' risk categories, in nats.
         uncertainty: Measures of the candidate voxels.
-        shares: Which head's doubt moves the scores.
+        shares: Which head's doubt moves the scores; None with fewer than two samples a head.
         region_uncertainty: Entropy at the boundary of the artery regions, in nats.
         has_candidates: Whether any voxel within reach may be calcium.
         embedding: Encoder features, shape (D,).
@@ -46,7 +46,7 @@ class Prediction:
     clinical_uncertainty: float
     category_entropy: float
     uncertainty: ImageUncertainty
-    shares: VarianceShares
+    shares: VarianceShares | None
     region_uncertainty: float
     has_candidates: bool
     embedding: NDArray[np.float32]
@@ -119,12 +119,12 @@ def _agatston(
 
 def _shares(
     image: AxialImage, raw: NetworkPrediction, samples: NDArray[np.float64], settings: Settings
-) -> VarianceShares:
+) -> VarianceShares | None:
     lesion, region = (
         _agatston(image, raw, raw.samples_by_head[head], settings) for head in ("lesion", "region")
     )
     if len(lesion) < 2:
-        return VarianceShares(0.0, 0.0)
+        return None
     # The same masks for all three: what differs is where they are active.
     return variance_shares(samples[: len(lesion)], lesion, region)
 

@@ -62,7 +62,7 @@ def prediction_row(
     prediction: Prediction, image_id: str, version_id: int, digest: str, settings: Settings
 ) -> PredictionRow:
     """Make the summary row of a prediction whose label map lies in the file store."""
-    measures = prediction.uncertainty
+    measures, shares = prediction.uncertainty, prediction.shares
     return PredictionRow(
         image_id=image_id,
         model_version_id=version_id,
@@ -83,8 +83,8 @@ def prediction_row(
         entropy_lad=measures.entropy_by_artery[1],
         entropy_lcx=measures.entropy_by_artery[2],
         entropy_rca=measures.entropy_by_artery[3],
-        lesion_share=prediction.shares.lesion,
-        region_share=prediction.shares.region,
+        lesion_share=shares.lesion if shares else None,
+        region_share=shares.region if shares else None,
         has_candidates=prediction.has_candidates,
         lesion_count=prediction.scores.total.lesions,
         slice_count=_slices_with_calcium(prediction.labels),

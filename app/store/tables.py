@@ -231,9 +231,10 @@ class PredictionRow(Base):
     entropy_lad: Mapped[float] = mapped_column(default=0.0, server_default="0")
     entropy_lcx: Mapped[float] = mapped_column(default=0.0, server_default="0")
     entropy_rca: Mapped[float] = mapped_column(default=0.0, server_default="0")
-    # Shares of the score's variance that one head's masks alone bring about; both 0 without any.
-    lesion_share: Mapped[float] = mapped_column(default=0.0, server_default="0")
-    region_share: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    # Shares of the score's variance that one head's masks alone bring about; both 0 without
+    # any, and unknown where too few samples were drawn.
+    lesion_share: Mapped[float | None]
+    region_share: Mapped[float | None]
     has_candidates: Mapped[bool]
     lesion_count: Mapped[int] = mapped_column(default=0, server_default="0")
     slice_count: Mapped[int] = mapped_column(default=0, server_default="0")  # with calcium

@@ -66,8 +66,8 @@ class _Found:
     sha256: str
     scores: Json
     agatston_samples: list[list[float]]
-    lesion_share: float
-    region_share: float
+    lesion_share: float | None
+    region_share: float | None
     seconds: float
 
     def table(self) -> Json:
@@ -103,8 +103,8 @@ def _of_session(services: Services, session_id: str, now: float) -> _Found:
         result["scores"],
         result["agatston_samples"],
         # A job that an earlier version ran told no shares.
-        result.get("lesion_share", 0.0),
-        result.get("region_share", 0.0),
+        result.get("lesion_share"),
+        result.get("region_share"),
         result["seconds"],
     )
 

@@ -57,4 +57,11 @@ def test_the_larger_share_says_which_label_helps(lesion: float, region: float, l
 
 
 def test_samples_that_agree_leave_no_doubt() -> None:
-    assert "doubt" not in calcium_table({}, [[1.0] * 4, [1.0] * 4])
+    table = calcium_table({}, [[1.0] * 4, [1.0] * 4], lesion_share=0.0, region_share=0.0)
+    assert "doubt" not in table
+
+
+def test_what_too_few_samples_cannot_tell_is_unknown() -> None:
+    table = calcium_table({}, [[1.0] * 4, [2.0] * 4], lesion_share=None, region_share=None)
+    unknown = dict.fromkeys(("lesion_share", "region_share", "label_that_helps"))
+    assert table["doubt"] == unknown

@@ -129,3 +129,11 @@ def test_every_measure_of_the_uncertainty_is_kept(context: WorkContext) -> None:
     by_artery = row.entropy_lm, row.entropy_lad, row.entropy_lcx, row.entropy_rca
     assert by_artery == (6.0, 7.0, 8.0, 9.0)
     assert (row.lesion_share, row.region_share, row.category_entropy) == (0.4, 0.3, 0.2)
+
+
+def test_shares_that_too_few_samples_cannot_tell_are_unknown(context: WorkContext) -> None:
+    # One of two samples repeats the masks in each head alone: no variance can be had of it.
+    assert score(context)["failed"] == 0
+    (row,) = stored(context)
+    assert len(row.agatston_samples) == 2
+    assert (row.lesion_share, row.region_share) == (None, None)

@@ -15,6 +15,7 @@ from app.settings import Settings
 from models.checkpoint import Checkpoint, save
 from models.network import MultiTaskNetwork, NetworkConfig
 from models.predictor import Predictor
+from strategies.uncertainty import VarianceShares
 from tests.factories import make_grid
 from tests.models.cases import SPACING_MM, planted_volume, tiny_network
 from tests.models.test_network import lively_network
@@ -50,6 +51,7 @@ def told(
 
 def numbers(prediction: Prediction) -> list[float]:
     *measures, by_artery = astuple(prediction.uncertainty)
+    assert prediction.shares is not None
     return [
         prediction.clinical_uncertainty,
         prediction.category_entropy,
@@ -109,7 +111,7 @@ def test_all_doubt_is_the_lesion_heads_where_the_regions_are_fixed(tmp_path: Pat
     prediction = told(Predictor(path), planted_volume(4)[0])
     assert prediction.clinical_uncertainty > 0.0
     # The lesion head alone repeats the first half of the samples, so nothing is left over.
-    assert astuple(prediction.shares) == (1.0, 0.0)
+    assert prediction.shares == VarianceShares(1.0, 0.0)
 
 
 @pytest.mark.parametrize(("side", "is_at_stake"), [(1, False), (2, True)])
