@@ -100,18 +100,46 @@ def keep_back(
     return row
 
 
+def hold(session: Session) -> None:
+    """Keep others from changing which version answers until the transaction ends.
+
+    SQLite has one writer at a time, so there is nothing to do; PostgreSQL has many.
+    """
+    session.execute(select(ModelVersionRow.id).order_by(ModelVersionRow.id).with_for_update())
+
+
 def promote(
-    session: Session, settings: Settings, version_id: int, *, actor: str, now: float, reason: str
+    session: Session,
+    settings: Settings,
+    version_id: int,
+    *,
+    expected_active: int | None = None,
+    actor: str,
+    now: float,
+    reason: str,
 ) -> ModelVersionRow:
     """Let a person decide that a model version answers, whatever the gate said.
 
+    Args:
+        session: Open transaction.
+        settings: Settings of the deployment.
+        version_id: Version that shall answer.
+        expected_active: Version that the person saw answering; None when they do not say.
+        actor: Who decides.
+        now: Time of the decision.
+        reason: Why, for people.
+
     Raises:
         NotFoundError: If there is none with this id, or its weights are gone.
-        ConflictError: If it answers already, or its training has not ended.
+        ConflictError: If it answers already, another version answers than is expected, or its
+            training has not ended.
     """
+    hold(session)
     row = get_version(session, version_id)
     if row.is_active:
         raise ConflictError(f"model version {version_id} answers already")
+    if expected_active is not None:
+        _check_active(session, expected_active)
     if session.scalars(_open_training(row.job_id)).first() is not None:
         raise ConflictError(f"model version {version_id} is being judged; stop its training first")
     _check_weights(settings, row)
@@ -120,16 +148,34 @@ def promote(
 
 
 def roll_back(
-    session: Session, settings: Settings, *, actor: str, now: float, reason: str
+    session: Session,
+    settings: Settings,
+    *,
+    expected_active: int,
+    actor: str,
+    now: float,
+    reason: str,
 ) -> ModelVersionRow:
     """Let the model version answer again that answered before the present one.
 
-    Again and again, this goes down to the first version.
+    Again and again, this goes down to the first version. Asked for twice from the same
+    version, as by a double click, it goes down once.
+
+    Args:
+        session: Open transaction.
+        settings: Settings of the deployment.
+        expected_active: Version to go back from.
+        actor: Who decides.
+        now: Time of the decision.
+        reason: Why, for people.
 
     Raises:
+        ConflictError: If another version answers than is expected.
         NotReadyError: If no version answered before.
         NotFoundError: If the weights of the version before are gone.
     """
+    hold(session)
+    _check_active(session, expected_active)
     current = _last_activation(session)
     below = _below(session, current)
     if current is None or below is None:
@@ -237,6 +283,14 @@ def _below(session: Session, activation: ActivationRow | None) -> ActivationRow 
 
 def _open_training(job_id: str) -> Select[str]:
     return select(JobRow.id).where(JobRow.id == job_id, JobRow.status.in_(jobs.OPEN))
+
+
+def _check_active(session: Session, expected: int) -> None:
+    current = active(session)
+    if current is None:
+        raise NotReadyError("no model version answers yet")
+    if current.id != expected:
+        raise ConflictError(f"model version {current.id} answers, not {expected}; look again")
 
 
 def _check_weights(settings: Settings, row: ModelVersionRow) -> None:

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from app import model_versions as versions
 from server.dependencies import DatabaseDep, Now, ReadSession, RowId, SettingsDep
 from server.flows import model_versions
-from server.wire.model_versions import ChangeIn, VersionOut
+from server.wire.model_versions import PromotionIn, RollbackIn, VersionOut
 
 router = APIRouter(prefix="/model_versions", tags=["admin"])
 
@@ -24,12 +24,18 @@ def get_version(session: ReadSession, version_id: RowId) -> VersionOut:
 
 @router.post("/rollback")
 def roll_back(
-    database: DatabaseDep, settings: SettingsDep, now: Now, change: ChangeIn | None = None
+    database: DatabaseDep, settings: SettingsDep, now: Now, change: RollbackIn
 ) -> VersionOut:
     """Let the version answer that answered before the present one; 409 when there is none."""
-    who = change or ChangeIn()
     with database.writing() as session:
-        row = versions.roll_back(session, settings, actor=who.client_id, now=now, reason=who.reason)
+        row = versions.roll_back(
+            session,
+            settings,
+            expected_active=change.expected_active,
+            actor=change.client_id,
+            now=now,
+            reason=change.reason,
+        )
         return model_versions.version_out(session, row)
 
 
@@ -39,12 +45,18 @@ def promote(
     settings: SettingsDep,
     now: Now,
     version_id: RowId,
-    change: ChangeIn | None = None,
+    change: PromotionIn | None = None,
 ) -> VersionOut:
     """Let a version answer, whatever the comparison found; 409 when it answers already."""
-    who = change or ChangeIn()
+    who = change or PromotionIn()
     with database.writing() as session:
         row = versions.promote(
-            session, settings, version_id, actor=who.client_id, now=now, reason=who.reason
+            session,
+            settings,
+            version_id,
+            expected_active=who.expected_active,
+            actor=who.client_id,
+            now=now,
+            reason=who.reason,
         )
         return model_versions.version_out(session, row)

@@ -21,6 +21,22 @@ class ChangeIn(BaseModel):
     reason: str = Field("", max_length=1000)
 
 
+class PromotionIn(ChangeIn):
+    """A promotion, perhaps only of a version over the one that was seen answering."""
+
+    expected_active: int | None = Field(
+        None, description="Version that answers now; 409 when another one does by then"
+    )
+
+
+class RollbackIn(ChangeIn):
+    """A rollback; one that arrives twice goes back once."""
+
+    expected_active: int = Field(
+        description="Version to go back from; 409 when another one answers by then"
+    )
+
+
 class VersionOut(Answer):
     """A model version with everything that it can be traced by."""
 

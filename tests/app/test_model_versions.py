@@ -91,8 +91,15 @@ class TestStack:
 
     def roll_back(self, deployment: Deployment) -> int:
         with deployment.database.writing() as session:
+            current = model_versions.active(session)
+            assert current is not None
             return model_versions.roll_back(
-                session, deployment.settings, actor="a", now=1.0, reason=""
+                session,
+                deployment.settings,
+                expected_active=current.id,
+                actor="a",
+                now=1.0,
+                reason="",
             ).id
 
     def test_rollbacks_go_down_in_the_order_of_promotion(self, deployment: Deployment) -> None:

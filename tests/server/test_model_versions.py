@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
 from sqlalchemy import select
 
 from app import jobs, model_versions
 from app.background.work import WorkContext
+from app.calcium.labels import LABELS as SEGMENTS
+from app.imaging.labelmap import write_label_map
 from app.prediction_keys import prediction_key
 from app.settings import Settings
 from app.store.tables import AuditRow, JobRow, Json, PredictionRow
 from server.main import create_app
 from tests.app.training import planted
 from tests.app.training.planted import Sees
+from tests.journeys.pool import grid, tiny_labels
 
 LABELS, VALIDATION = 5, 3
 
@@ -39,6 +43,51 @@ class Loop:
         version = planted.plant(self.worker, job, sees)
         planted.run(self.worker, job)
         return self.version(version.id)
+
+    def learn(self) -> Json:
+        """Train a network on the labels there are, as a worker does, for one epoch."""
+        options = {"client_id": "dr-a", "max_epochs": 1, "start": "fresh"}
+        answer = self.client.post("/train/calcium", json=options)
+        assert answer.status_code == 200, answer.text
+        with self.worker.database.writing() as session:
+            jobs.start(session, answer.json()["id"], "worker-0", now=3.0)
+            job = jobs.get_job(session, answer.json()["id"])
+        _, result = planted.run(self.worker, job)
+        return self.version(int(result["model_version"]))
+
+    def empty_labels(self, folder: Path) -> None:
+        """Submit for every image that is trained on that there is no calcium in it."""
+        for number in range(LABELS - VALIDATION):
+            labels = tiny_labels(number)
+            labels[labels == SEGMENTS["LAD"]] = SEGMENTS["LAD_region"]
+            path = folder / "wrong.nrrd"
+            write_label_map(path, labels, grid(), compress=True, names=SEGMENTS)
+            answer = self.client.put(
+                f"/datastore/label?image=case_{number}",
+                files={"label": ("label.nrrd", path.read_bytes())},
+                data={"params": "{}"},
+            )
+            assert answer.status_code == 200, answer.text
+
+    def agatston(self) -> float:
+        """Return the total score that the version which answers sees in a validation image."""
+        table = self.client.post("/infer/calcium?image=case_4&output=json").json()
+        return float(table["calcium"]["total"]["agatston"])
+
+    def promote_three(self) -> None:
+        """Let three versions answer, one after the other, without judging them."""
+        for number in range(1, 4):
+            row = planted.plant(self.worker, planted.queue(self.worker), "all")
+            with self.worker.database.writing() as session:
+                jobs.finish(session, row.job_id, "done", [], now=4.0)
+                model_versions.activate(
+                    session, self.worker.settings, number, actor="worker", now=4.0, reason=""
+                )
+
+    def roll_back(self, version: int) -> Response:
+        """Go back from a version."""
+        change = {"client_id": "dr-b", "expected_active": version}
+        return self.client.post("/model_versions/rollback", json=change)
 
     def version(self, number: int) -> Json:
         body: Json = self.client.get(f"/model_versions/{number}").json()
@@ -105,7 +154,7 @@ def test_a_worse_challenger_is_refused_and_can_be_promoted_and_rolled_back(loop:
     assert answer.json()["reason"] == "promoted by dr-b: to see it"
     assert loop.client.get("/model/info/calcium").json()["version"] == 2
 
-    back = loop.client.post("/model_versions/rollback", json={"client_id": "dr-b"})
+    back = loop.roll_back(2)
     assert (back.status_code, back.json()["id"]) == (200, 1)
     assert back.json()["reason"] == "rolled back by dr-b from version 2"
     assert loop.version(2)["status"] == "former"
@@ -117,6 +166,24 @@ def test_a_worse_challenger_is_refused_and_can_be_promoted_and_rolled_back(loop:
     ]
 
 
+def test_a_version_that_learned_from_wrong_labels_is_refused(loop: Loop, tmp_path: Path) -> None:
+    first = loop.learn()
+    assert first["status"] == "active"
+    assert first["metrics"]["volume_f1"] > 0.5, "it learned nothing that could be lost"
+    loop.empty_labels(tmp_path)
+    worse = loop.learn()
+    assert worse["status"] == "kept back"
+    assert worse["metrics"]["volume_f1"] < first["metrics"]["volume_f1"] - 0.3
+    assert worse["decision"]["champion_id"] == first["id"]
+    assert loop.client.get("/model/info/calcium").json()["version"] == first["id"]
+
+    promoted = loop.client.post("/model_versions/2/promote", json={"expected_active": 1})
+    assert promoted.status_code == 200
+    assert loop.agatston() == 0
+    assert loop.roll_back(2).json()["id"] == first["id"]
+    assert loop.agatston() > 0
+
+
 def test_what_a_version_predicted_before_is_used_again_after_a_rollback(loop: Loop) -> None:
     loop.train("all")
     held_out = {f"case_{number}" for number in range(LABELS - VALIDATION, LABELS)}
@@ -124,7 +191,7 @@ def test_what_a_version_predicted_before_is_used_again_after_a_rollback(loop: Lo
         before = set(session.scalars(select(PredictionRow.id)))
     loop.train("nothing")
     loop.client.post("/model_versions/2/promote")
-    loop.client.post("/model_versions/rollback")
+    loop.roll_back(2)
     # What both judgings predicted is not asked for again.
     assert not held_out & set(loop.score_jobs(1))
     with loop.worker.database.reading() as session:
@@ -134,14 +201,46 @@ def test_what_a_version_predicted_before_is_used_again_after_a_rollback(loop: Lo
 
 
 def test_rolling_back_goes_down_to_the_first_version(loop: Loop) -> None:
-    for _ in range(3):
-        loop.train("all")
+    loop.promote_three()
     assert [row["id"] for row in loop.client.get("/model_versions/").json()] == [3, 2, 1]
-    for expected in (2, 1):
-        assert loop.client.post("/model_versions/rollback").json()["id"] == expected
-    answer = loop.client.post("/model_versions/rollback")
+    for version, below in ((3, 2), (2, 1)):
+        assert loop.roll_back(version).json()["id"] == below
+    answer = loop.roll_back(1)
     assert answer.status_code == 409
     assert answer.json()["detail"] == "no model version answered before this one"
+    assert loop.version(1)["status"] == "active"
+
+
+def test_a_rollback_that_arrives_twice_goes_back_once(loop: Loop) -> None:
+    loop.promote_three()
+    assert [loop.roll_back(3).status_code for _ in range(2)] == [200, 409]
+    assert loop.version(2)["status"] == "active"
+    detail = loop.roll_back(3).json()["detail"]
+    assert detail == "model version 2 answers, not 3; look again"
+    assert loop.audit()[-2:] == [
+        ("worker", "promote", "model version 3"),
+        ("dr-b", "rollback", "model version 2"),
+    ]
+
+
+def test_a_rollback_says_from_where(loop: Loop) -> None:
+    loop.promote_three()
+    answer = loop.client.post("/model_versions/rollback", json={"client_id": "dr-b"})
+    assert answer.status_code == 422
+    assert "expected_active" in answer.text
+    assert loop.version(3)["status"] == "active"
+
+
+def test_a_promotion_over_another_version_than_was_seen_is_refused(loop: Loop) -> None:
+    loop.promote_three()
+    loop.roll_back(3)
+    # A colleague went back to 2 while somebody who still sees 3 promotes 1.
+    change = {"client_id": "dr-c", "expected_active": 3}
+    refused = loop.client.post("/model_versions/1/promote", json=change)
+    assert refused.status_code == 409
+    assert refused.json()["detail"] == "model version 2 answers, not 3; look again"
+    change["expected_active"] = 2
+    assert loop.client.post("/model_versions/1/promote", json=change).status_code == 200
     assert loop.version(1)["status"] == "active"
 
 
@@ -160,7 +259,6 @@ def test_a_version_tells_what_it_was_made_of(loop: Loop) -> None:
     [
         ("/model_versions/7/promote", 404, "no model version 7"),
         ("/model_versions/1/promote", 409, "model version 1 answers already"),
-        ("/model_versions/rollback", 409, "no model version answered before this one"),
     ],
 )
 def test_what_cannot_be_done_is_told(loop: Loop, path: str, status: int, detail: str) -> None:

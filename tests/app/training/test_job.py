@@ -109,7 +109,9 @@ def test_a_version_that_answers_meanwhile_is_the_one_to_beat(context: WorkContex
     planted.add_version(context, "nothing")
     better = planted.add_version(context, "all")
     with context.database.writing() as session:
-        model_versions.roll_back(session, context.settings, actor="a", now=5.0, reason="")
+        model_versions.roll_back(
+            session, context.settings, expected_active=better.id, actor="a", now=5.0, reason=""
+        )
     job = planted.request(context)
     third = planted.plant(context, job, "nothing")
     work = train(context, job)
@@ -156,6 +158,7 @@ def test_training_ends_with_a_judged_version_and_removes_its_folder(context: Wor
     kill_after(context, job, lambda line: line.startswith("epoch 1/1"))
     lines, result = planted.run(context, job)
     assert any(line == "going on after epoch 1" for line in lines)
+    assert "choosing how sure of a lesion to be" in lines
     version = planted.versions(context)[-1]
     assert version.id == result["model_version"]
     assert version.card["start"] == "warm"
@@ -168,6 +171,24 @@ def test_training_ends_with_a_judged_version_and_removes_its_folder(context: Wor
     with context.database.reading() as session:
         assert jobs.get_job(session, job.id).details[-1] == version.reason
         assert audit.recent(session)[0].change["reason"] == version.reason
+
+
+@pytest.mark.slow
+def test_a_stop_while_it_is_chosen_how_sure_to_be_leaves_no_version(context: WorkContext) -> None:
+    job = planted.request(context, max_epochs=1)
+    work = train(context, job)
+    while True:
+        progress, _ = planted.advance(context, job, work)
+        assert progress is not None
+        if progress.line == "choosing how sure of a lesion to be":
+            break
+    progress, _ = planted.advance(context, job, work)
+    assert progress == Progress(1 / VALIDATION)
+    with context.database.writing() as session:
+        jobs.cancel(session, job.id, now=5.0)
+    with pytest.raises(StoppedError):
+        planted.advance(context, job, work)
+    assert not planted.versions(context)
 
 
 def test_weights_of_another_network_are_left_aside(context: WorkContext) -> None:
