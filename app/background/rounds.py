@@ -47,7 +47,8 @@ def _repeat(name: str, act: Callable[[], float], stop: threading.Event) -> None:
         except OSError as error:
             # Without the file's name, which may be a patient's.
             logger.warning("%s failed: %s", name, error.strerror)
-        # Whatever happened, as a database that was busy for too long: the round goes on.
+        # Broad on purpose, as in every loop of the worker: nobody would start the thread again, so
+        # a busy database or a mistake of ours must cost this round and not all later ones.
         except Exception:
             logger.exception("%s failed", name)
         stop.wait(pause_s(wanted_s, time.monotonic() - started))
