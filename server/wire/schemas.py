@@ -1,10 +1,16 @@
 """Shapes of the answers. Fields that have nothing to say are left out."""
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from server.wire.options import Option
+
+TRAIN_STATS: Final = (
+    "While a training runs: best_metric is the lesion F1 at even odds after the last epoch;"
+    " once its version was judged: the volume F1 at the margin that was chosen for it"
+)
+"""What the figures of a training are measured at, for clients."""
 
 
 class Answer(BaseModel):
@@ -59,7 +65,7 @@ class InfoOut(Answer):
     trainers: dict[str, DescriptionOut]
     strategies: dict[str, DescriptionOut]
     scoring: dict[str, DescriptionOut]
-    train_stats: dict[str, dict[str, Any]]
+    train_stats: dict[str, dict[str, Any]] = Field(description=TRAIN_STATS)
     datastore: StatsOut
     coverage: CoverageOut
 
@@ -130,7 +136,7 @@ class ModelVersionOut(Answer):
     modified_time: int
     version: int
     label_count: int
-    train_stats: dict[str, Any]
+    train_stats: dict[str, Any] = Field(description=TRAIN_STATS)
     card: dict[str, Any]
 
 
