@@ -116,6 +116,28 @@ class Candidates:
         return [(name, array) for name, array in named if array is not None and name not in others]
 
 
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """A place of a batch that is to be filled.
+
+    Attributes:
+        is_open: Images that may be chosen, shape (N,).
+        chosen: Images chosen before it in the same batch.
+        place: Where in the batch it stands, in [0, 1), uniform over a batch: decides between
+            several measures that share the batch.
+        rng: Source of noise and of the order of equal images.
+    """
+
+    is_open: NDArray[np.bool_]
+    chosen: Sequence[int]
+    place: float
+    rng: np.random.Generator
+
+
+Pick = tuple[int, float]
+"""Index of an image and its finite utility."""
+
+
 class Ranking(Protocol):
     """A strategy's opinion of a pool, from which images are drawn one after the other.
 
@@ -130,25 +152,8 @@ class Ranking(Protocol):
     @property
     def is_random(self) -> bool: ...  # noqa: D102 - see the class
 
-    def pick(
-        self,
-        is_open: NDArray[np.bool_],
-        chosen: Sequence[int],
-        place: float,
-        rng: np.random.Generator,
-    ) -> tuple[int, float] | None:
-        """Choose the next image.
-
-        Args:
-            is_open: Images that may be chosen, shape (N,).
-            chosen: Images chosen before it in the same batch.
-            place: Where in the batch it stands, in [0, 1), uniform over a batch: decides
-                between several measures that share the batch.
-            rng: Source of noise and of the order of equal images.
-
-        Returns:
-            Index and finite utility; None if nothing open is worth more than a random draw.
-        """
+    def pick(self, turn: Turn) -> Pick | None:
+        """Choose the next image; None if nothing open is worth more than a random draw."""
         ...
 
 

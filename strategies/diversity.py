@@ -4,14 +4,13 @@ With few labels, typical images teach more than hard ones; see Hacohen et al. 20
 https://arxiv.org/abs/2202.02794.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from strategies.base import Candidates, Options
+from strategies.base import Candidates, Options, Pick, Turn
 from strategies.ranking import NoOpinion, pick_highest, worth_labeling
 from strategies.strata import UNSCORED_STRATUM, candidate_strata
 from strategies.strategy import Option
@@ -49,23 +48,18 @@ class Farthest:
     needs_scores: bool
     is_random: bool = False
 
-    def pick(
-        self,
-        is_open: NDArray[np.bool_],
-        chosen: Sequence[int],
-        _place: float,
-        rng: np.random.Generator,
-    ) -> tuple[int, float] | None:
+    def pick(self, turn: Turn) -> Pick | None:
         """Choose the farthest image of the stratum that the batch has least of."""
-        is_open = is_open & self.is_typical
+        chosen, rng = list(turn.chosen), turn.rng
+        is_open = turn.is_open & self.is_typical
         present = np.unique(self.strata[is_open])
         if not present.size:
             return None
-        used = np.bincount(self.strata[list(chosen)], minlength=UNSCORED_STRATUM + 1)[present]
+        used = np.bincount(self.strata[chosen], minlength=UNSCORED_STRATUM + 1)[present]
         stratum = rng.choice(present[used == used.min()])
         utilities = self.typicality if np.isinf(self.distance).all() else self.distance
         if chosen:
-            to_batch = self.between[list(chosen)].min(axis=0)
+            to_batch = self.between[chosen].min(axis=0)
             utilities = np.minimum(self.distance, to_batch)
         is_wanted = is_open & (self.strata == stratum)
         return pick_highest(np.where(is_wanted, utilities, -np.inf), rng)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.base import Candidates, Options
+from strategies.base import Candidates, Options, Pick, Turn
 from strategies.ranking import ByUtility, pick_highest, worth_labeling
 from strategies.strategy import Option
 
@@ -42,15 +42,9 @@ class Joint:
     needs_scores: bool = True
     is_random: bool = False
 
-    def pick(
-        self,
-        is_open: NDArray[np.bool_],
-        chosen: Sequence[int],
-        _place: float,
-        rng: np.random.Generator,
-    ) -> tuple[int, float] | None:
+    def pick(self, turn: Turn) -> Pick | None:
         """Choose the image of the largest drop, given that the batch is labeled."""
-        return pick_highest(np.where(is_open, self.drops(chosen), -np.inf), rng)
+        return pick_highest(np.where(turn.is_open, self.drops(turn.chosen), -np.inf), turn.rng)
 
     def drops(self, chosen: Sequence[int]) -> NDArray[np.float64]:
         """Return by how much a label of each image lowers the sum of the others' variances.

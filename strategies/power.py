@@ -5,13 +5,12 @@ stale after the first label. Noise of a scale that falls from round to round exp
 and exploits late, at no cost.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.base import Candidates, Options
+from strategies.base import Candidates, Options, Pick, Turn
 from strategies.measured import combined_uncertainty, known
 from strategies.ranking import pick_highest, worth_labeling
 from strategies.strategy import Option
@@ -44,18 +43,12 @@ class Noisy:
     needs_scores: bool = True
     is_random: bool = False
 
-    def pick(
-        self,
-        is_open: NDArray[np.bool_],
-        _chosen: Sequence[int],
-        place: float,
-        rng: np.random.Generator,
-    ) -> tuple[int, float] | None:
+    def pick(self, turn: Turn) -> Pick | None:
         """Choose by the measure whose turn it is, by the last one where it ranks nothing."""
-        turn = int(np.searchsorted(np.cumsum(self.shares)[:-1], place, side="right"))
-        for measure in (turn, len(self.shares) - 1):
-            utilities = np.where(is_open, self.utilities[measure], 0.0)
-            found = pick_noisy(utilities, self.beta, rng)
+        first = int(np.searchsorted(np.cumsum(self.shares)[:-1], turn.place, side="right"))
+        for measure in (first, len(self.shares) - 1):
+            utilities = np.where(turn.is_open, self.utilities[measure], 0.0)
+            found = pick_noisy(utilities, self.beta, turn.rng)
             if found is not None:
                 return found
         return None
@@ -96,7 +89,7 @@ def beta_of(candidates: Candidates, options: Options) -> float:
 
 def pick_noisy(
     utilities: NDArray[np.float64], beta: float, rng: np.random.Generator
-) -> tuple[int, float] | None:
+) -> Pick | None:
     """Choose one image with chances proportional to ``utility ** beta``.
 
     That is the same as the highest log(utility) + Gumbel(0, 1 / beta).

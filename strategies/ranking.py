@@ -1,12 +1,11 @@
 """Rankings by one utility per image, with and without noise."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.base import Candidates, Options
+from strategies.base import Candidates, Options, Pick, Turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,15 +21,9 @@ class ByUtility:
     needs_scores: bool = True
     is_random: bool = False
 
-    def pick(
-        self,
-        is_open: NDArray[np.bool_],
-        _chosen: Sequence[int],
-        _place: float,
-        rng: np.random.Generator,
-    ) -> tuple[int, float] | None:
+    def pick(self, turn: Turn) -> Pick | None:
         """Choose the open image of highest utility."""
-        return pick_highest(np.where(is_open, self.utilities, -np.inf), rng)
+        return pick_highest(np.where(turn.is_open, self.utilities, -np.inf), turn.rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +33,10 @@ class AtRandom:
     needs_scores: bool = False
     is_random: bool = True
 
-    def pick(
-        self,
-        is_open: NDArray[np.bool_],
-        _chosen: Sequence[int],
-        _place: float,
-        rng: np.random.Generator,
-    ) -> tuple[int, float] | None:
+    def pick(self, turn: Turn) -> Pick | None:
         """Choose any open image."""
-        open_places = np.flatnonzero(is_open)
-        return (int(rng.choice(open_places)), 0.0) if open_places.size else None
+        open_places = np.flatnonzero(turn.is_open)
+        return (int(turn.rng.choice(open_places)), 0.0) if open_places.size else None
 
 
 @dataclass(frozen=True)
@@ -59,20 +46,12 @@ class NoOpinion:
     needs_scores: bool = False
     is_random: bool = True
 
-    def pick(
-        self,
-        _is_open: NDArray[np.bool_],
-        _chosen: Sequence[int],
-        _place: float,
-        _rng: np.random.Generator,
-    ) -> tuple[int, float] | None:
+    def pick(self, _turn: Turn) -> Pick | None:
         """Choose no image."""
         return None
 
 
-def pick_highest(
-    utilities: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[int, float] | None:
+def pick_highest(utilities: NDArray[np.float64], rng: np.random.Generator) -> Pick | None:
     """Return place and value of the highest utility, equal ones with the same chance.
 
     Args:

@@ -5,12 +5,12 @@ arrays of the pool, with no sorting, so that a pool of 100 000 images answers in
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.base import Candidates, Options, Ranking
+from strategies.base import Candidates, Options, Pick, Ranking, Turn
 from strategies.strata import UNSCORED_STRATUM, candidate_strata
 from strategies.strategy import RANDOM_SHARE, Strategy
 
@@ -168,16 +168,11 @@ class Shortlisted:
         """Whether every image has a known chance."""
         return self.ranking.is_random
 
-    def pick(
-        self,
-        is_open: NDArray[np.bool_],
-        chosen: Sequence[int],
-        place: float,
-        rng: np.random.Generator,
-    ) -> tuple[int, float] | None:
+    def pick(self, turn: Turn) -> Pick | None:
         """Choose within the part; images chosen elsewhere are not known there."""
-        within = np.flatnonzero(np.isin(self.places, np.array(chosen, dtype=np.int64)))
-        found = self.ranking.pick(is_open[self.places], within.tolist(), place, rng)
+        within = np.flatnonzero(np.isin(self.places, np.array(turn.chosen, dtype=np.int64)))
+        part = replace(turn, is_open=turn.is_open[self.places], chosen=within.tolist())
+        found = self.ranking.pick(part)
         return None if found is None else (int(self.places[found[0]]), found[1])
 
 
@@ -235,10 +230,10 @@ def _draw(
         place = (place - pool.random_share) / (1 - pool.random_share)
         found = None
         if not pool.ranking.needs_scores:
-            found = pool.ranking.pick(is_open, batch, place, rng)
+            found = pool.ranking.pick(Turn(is_open, batch, place, rng))
         elif place < coverage:
             is_ranked = is_open & (pool.strata != UNSCORED_STRATUM)
-            found = pool.ranking.pick(is_ranked, batch, place / coverage, rng)
+            found = pool.ranking.pick(Turn(is_ranked, batch, place / coverage, rng))
         elif (unscored := np.flatnonzero(is_open & (pool.strata == UNSCORED_STRATUM))).size:
             found = int(rng.choice(unscored)), 0.0
         if found is not None:
