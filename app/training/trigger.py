@@ -101,7 +101,7 @@ def _fresh_labels(session: Session) -> _Fresh:
     """Return the final labels that the last training which read any could not see."""
     trainings = select(JobRow.request).where(JobRow.kind == "train")
     requests = session.scalars(trainings.order_by(JobRow.created_at.desc()))
-    runs = next((request[_SEEN] for request in requests if _SEEN in request), [])
+    runs: list[list[int]] = next((had[_SEEN] for had in requests if _SEEN in had), [])
     # Nearly always the labels make one run, and the newer ones are few.
     beyond = runs[0][1] if runs and runs[0][0] == 1 else 0
     found = session.execute(

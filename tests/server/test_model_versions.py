@@ -166,6 +166,7 @@ def test_a_worse_challenger_is_refused_and_can_be_promoted_and_rolled_back(loop:
     ]
 
 
+@pytest.mark.slow
 def test_a_version_that_learned_from_wrong_labels_is_refused(loop: Loop, tmp_path: Path) -> None:
     first = loop.learn()
     assert first["status"] == "active"
