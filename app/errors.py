@@ -6,6 +6,10 @@ CacLabelError
 │   ├── LabelError           a label does not fit its image
 │   └── SettingsError        a setting is missing or wrong
 ├── NotFoundError            what was asked for does not exist     (HTTP 404)
+├── DamagedFileError         a stored file is not what it was      (HTTP 500)
+│   └── LostFileError        it is not there any more, though a row names it
+├── StorageError             disk or database take nothing now     (HTTP 503)
+│   └── StorageFullError     there is no room left                 (HTTP 507)
 ├── CredentialsError         who asks is not known                 (HTTP 401)
 ├── ConflictError            it exists or runs already             (HTTP 409)
 ├── BusyError                a job of this kind is running         (HTTP 429)
@@ -43,6 +47,38 @@ class SettingsError(InvalidInputError):
 
 class NotFoundError(CacLabelError):
     """What was asked for does not exist."""
+
+
+class DamagedFileError(CacLabelError):
+    """A stored file is not what it was when it was stored; it is never given out.
+
+    Attributes:
+        file_name: Its name in the file store.
+    """
+
+    def __init__(self, file_name: str, problem: str = "its content is another one") -> None:
+        """Say what is wrong with the file."""
+        super().__init__(
+            f"the stored file {file_name} is damaged: {problem}; it is not given out until it"
+            " was put back from a backup"
+        )
+        self.file_name = file_name
+
+
+class LostFileError(DamagedFileError, NotFoundError):
+    """A stored file is gone."""
+
+    def __init__(self, file_name: str) -> None:
+        """Say which file."""
+        super().__init__(file_name, "it is gone")
+
+
+class StorageError(CacLabelError):
+    """The disk or the database takes nothing now; the same request may succeed later."""
+
+
+class StorageFullError(StorageError):
+    """There is no room left on the disk."""
 
 
 class CredentialsError(CacLabelError):

@@ -145,7 +145,9 @@ def keep_upload(session: Session, checked: CheckedUpload, *, now: float) -> Imag
     if existing is None:
         session.add(row)
         session.flush()
-        audit.record(session, str(row.info.get("user", "")), "upload image", row.id, {}, now=now)
+        change = {"after": {"content_sha256": row.content_sha256}}
+        actor = str(row.info.get("user", ""))
+        audit.record(session, actor, "upload image", row.id, change, now=now)
         return row
     if existing.content_sha256 != row.content_sha256:
         raise ConflictError(
@@ -216,8 +218,9 @@ def update_image_info(
     kept = without(info, *_RESERVED)
     merged = {**row.info, **kept, "user": actor}
     check_info(merged)
+    change = {"before": {key: row.info.get(key) for key in kept}, "after": kept}
     row.info = merged
-    audit.record(session, actor, "update image info", image_id, kept, now=now)
+    audit.record(session, actor, "update image info", image_id, change, now=now)
 
 
 def remove_image(session: Session, image_id: str, *, actor: str, now: float) -> None:
@@ -227,13 +230,15 @@ def remove_image(session: Session, image_id: str, *, actor: str, now: float) -> 
         NotFoundError: If there is no such image.
     """
     row = get_image(session, image_id)
+    before = {"is_removed": row.removed_at is not None}
     row.removed_at = now
     row.missing_since = row.missing_since or now
     open_lease = update(LeaseRow).where(
         LeaseRow.image_id == image_id, LeaseRow.released_at.is_(None)
     )
     session.execute(open_lease.values(released_at=now, outcome="removed"))
-    audit.record(session, actor, "remove image", image_id, {}, now=now)
+    change = {"before": before, "after": {"is_removed": True}}
+    audit.record(session, actor, "remove image", image_id, change, now=now)
 
 
 def open_volume(settings: Settings, files: FileStore, row: ImageRow) -> Volume:

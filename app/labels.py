@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import audit
+from app.access.identity import acting_name
 from app.errors import LabelError, NotFoundError
 from app.imaging.geometry import same_grid
 from app.intake import label_versions
@@ -91,6 +92,7 @@ def keep_submission(
     """
     check_name(tag, "tag")
     check_review(checked.info, tag)
+    annotator = acting_name(annotator)
     image = get_image(session, image_id)
     if not same_grid(grid_of(image), checked.grid):
         raise LabelError(f"image {image_id} changed meanwhile; load it again")
@@ -237,7 +239,8 @@ def update_label_info(
     check_review(kept, tag)
     merged = {**row.info, **kept, "user": actor}
     check_info(merged, LabelError)
-    change: Json = {"tag": tag, "version": row.version, "info": kept}
+    before = {key: row.info.get(key) for key in kept}
+    change: Json = {"tag": tag, "version": row.version, "before": before, "after": kept}
     audit.record(session, actor, "update label info", image_id, change, now=now)
     row.info = merged
     return row

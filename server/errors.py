@@ -2,12 +2,14 @@
 
 import logging
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from app.errors import (
@@ -15,13 +17,18 @@ from app.errors import (
     CacLabelError,
     ConflictError,
     CredentialsError,
+    DamagedFileError,
     InvalidInputError,
     JobFailedError,
     NotFoundError,
     NotReadyError,
     PacsDownError,
     PacsError,
+    StorageError,
+    StorageFullError,
 )
+from app.integrity.damage import note_damage
+from app.store.faults import storage_error
 from server.security.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -29,6 +36,9 @@ logger = logging.getLogger(__name__)
 _STATUS: Final[Mapping[type[CacLabelError], int]] = {
     InvalidInputError: 422,
     NotFoundError: 404,
+    DamagedFileError: 500,
+    StorageError: 503,
+    StorageFullError: 507,
     CredentialsError: 401,
     ConflictError: 409,
     BusyError: 429,
@@ -45,9 +55,12 @@ _UNKNOWN_CLIENT: Final = 401
 def add_error_handlers(application: FastAPI) -> None:
     """Answer every error, the unforeseen ones included, with one sentence in ``detail``."""
     application.add_exception_handler(CacLabelError, _answer_deliberate)
+    application.add_exception_handler(DamagedFileError, _answer_damaged)
     application.add_exception_handler(RequestValidationError, _answer_invalid)
     application.add_exception_handler(HTTPException, _answer_http)
-    application.add_exception_handler(Exception, _answer_unforeseen)
+    # The first two: what a full disk or a locked database raise must not end the connection.
+    for kind in (OSError, DBAPIError, Exception):
+        application.add_exception_handler(kind, _answer_unforeseen)
 
 
 def status_of(error: CacLabelError) -> int:
@@ -69,6 +82,14 @@ async def _answer_deliberate(_request: Request, error: Exception) -> JSONRespons
     return answer
 
 
+def _answer_damaged(request: Request, error: Exception) -> JSONResponse:
+    """Tell those who look after the server, too; in a thread, because this takes a transaction."""
+    if not isinstance(error, DamagedFileError):
+        raise error
+    note_damage(request.app.state.services.database, error, now=time.time())
+    return error_answer(status_of(error), str(error))
+
+
 async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
@@ -81,12 +102,20 @@ async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
 async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
+    # Form parsing says 400 to everything, also to a disk that was full while an upload came in.
+    fault = storage_error(error.__cause__)
+    if fault is not None:
+        return error_answer(status_of(fault), str(fault))
     answer = error_answer(error.status_code, error.detail)
     answer.headers.update(error.headers or {})
     return answer
 
 
 async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    fault = storage_error(error)
+    if fault is not None:
+        logger.error("%s %s: %s", request.method, redact(request.url.path), fault)
+        return error_answer(status_of(fault), str(fault))
     log_id = secrets.token_hex(4)
     logger.error("%s: %s %s", log_id, request.method, redact(request.url.path), exc_info=error)
     return error_answer(500, f"the server failed; its log says why under {log_id}")

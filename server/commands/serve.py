@@ -14,6 +14,7 @@ from app.access.mode import check_binding, is_loopback
 from app.errors import ConflictError, SettingsError
 from app.exchange.data_folder import open_data_folder
 from app.imaging.dicom.dicomweb import dicomweb_server, public_url
+from app.integrity.readiness import one_server
 from app.settings import Settings
 from server import logs
 from server.command_settings import add_data_arguments, settings_of
@@ -40,13 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if settings.pacs_url is not None:
         dicomweb_server(settings)  # A filter that cannot work is told now.
-    _check_access(settings)
-    with _listen(settings) as listener:
-        logs.put_aside_if_large(settings)
-        logs.write_to_file(settings)
-        # Uploads are spooled here: the disk of the data folder has room for volumes.
-        tempfile.tempdir = str(images.incoming_folder(settings))
-        _serve(settings, listener, worker_count=arguments.workers)
+    with one_server(settings):
+        _check_access(settings)
+        with _listen(settings) as listener:
+            logs.put_aside_if_large(settings)
+            logs.write_to_file(settings)
+            # Uploads are spooled here: the disk of the data folder has room for volumes.
+            tempfile.tempdir = str(images.incoming_folder(settings))
+            _serve(settings, listener, worker_count=arguments.workers)
     return 0
 
 

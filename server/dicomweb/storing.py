@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fastapi.responses import JSONResponse, Response
 
+from app import audit
 from app.errors import CacLabelError, ImagingError, PacsError
 from app.imaging.dicom.dicomweb import dicomweb_server
 from app.imaging.dicom.json_model import InstanceUids, identify
@@ -15,6 +16,7 @@ from app.settings import Settings
 from server.dependencies import Services
 from server.dicomweb.forwarding import WADO_ROOT
 from server.dicomweb.parts import read_parts
+from server.wire.options import DEFAULT_CLIENT
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +71,20 @@ def store(
     """
     parts = read_parts(content_type, body)
     outcomes = [_keep(services, part.content, study_uid, now=now) for part in parts]
+    _note_stored(services, outcomes, now=now)
     for outcome in outcomes:
         if outcome.remark:
             logger.warning("instance %s: %s", outcome.uids.sop_instance, outcome.remark)
     return _answer(outcomes)
+
+
+def _note_stored(services: Services, outcomes: Sequence[Outcome], *, now: float) -> None:
+    """Write down who stored which instances, here or in the PACS."""
+    stored = [outcome.uids.sop_instance for outcome in outcomes if not outcome.failure]
+    if stored:
+        with services.database.writing() as session:
+            for uid in stored:
+                audit.record(session, DEFAULT_CLIENT, "store instance", str(uid), {}, now=now)
 
 
 def _keep(services: Services, content: bytes, study_uid: str | None, *, now: float) -> Outcome:

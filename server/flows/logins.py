@@ -115,7 +115,7 @@ def _check_on(services: Services) -> None:
 
 
 def _page(place: str, problem: str, name: str, status: int = 200) -> Response:
-    page = render("login.html", place=_own_place(place), problem=problem, name=name)
+    page = render("login.html", place=_own_place(place), problem=problem, user=name)
     return HTMLResponse(page, status)
 
 

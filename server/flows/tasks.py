@@ -6,13 +6,14 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from app import jobs
+from app import audit, jobs
 from app.errors import BusyError, NotFoundError
 from app.jobs import JobKind
 from app.store.tables import JobRow, Json
 from server.dependencies import Services
 from server.flows.waiting import run_and_wait
 from server.wire.finite import finite
+from server.wire.options import DEFAULT_CLIENT
 from server.wire.schemas import TaskOut
 
 _NAMES: Final[Mapping[JobKind, str]] = {
@@ -100,7 +101,11 @@ def request_task(
     """
     if _unstopped(session, kind) is not None and not enqueue:
         raise BusyError(f"a {_NAMES[kind]} is running already; wait for it or stop it first")
-    return jobs.request_job(session, kind, request, now=now)
+    job = jobs.request_job(session, kind, request, now=now)
+    actor = str(request.get("client_id") or DEFAULT_CLIENT)
+    change = {"after": {"request": request}}
+    audit.record(session, actor, f"start {_NAMES[kind]}", f"job {job.id}", change, now=now)
+    return job
 
 
 def stop_task(session: Session, kind: JobKind, *, now: float) -> TaskOut | None:
@@ -108,6 +113,8 @@ def stop_task(session: Session, kind: JobKind, *, now: float) -> TaskOut | None:
     job = _unstopped(session, kind)
     if job is None:
         return None
+    change = {"before": {"status": job.status}}
+    audit.record(session, DEFAULT_CLIENT, f"stop {_NAMES[kind]}", f"job {job.id}", change, now=now)
     return task_of(jobs.cancel(session, job.id, now=now))
 
 

@@ -13,6 +13,9 @@ from typing import Final
 
 _MINUTE_S: Final = 60.0
 
+_ROUNDING_S: Final = 1e-6
+"""Sums of shares may be off by so much."""
+
 _MOST_NAMES: Final = 10_000
 """Who asked longest ago is forgotten beyond these, so that strangers cannot fill the memory."""
 
@@ -47,7 +50,7 @@ class RateLimit:
         with self._lock:
             now = self._clock()
             free_at = max(now, self._free_at.get(name, now)) + share_s
-            if free_at - now > _MINUTE_S + share_s / 2:
+            if free_at - now > _MINUTE_S + _ROUNDING_S:
                 return free_at - now - _MINUTE_S
             self._free_at[name] = free_at
             self._free_at.move_to_end(name)
@@ -62,6 +65,7 @@ def household(address: str) -> str:
         parsed = ip_address(address)
     except ValueError:
         return address
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ip_network((int(parsed), _HOUSEHOLD_BITS), strict=False))
+    if isinstance(parsed, IPv6Address):
+        network = ip_network((int(parsed), _HOUSEHOLD_BITS), strict=False)
+        return str(parsed.ipv4_mapped or network)
     return str(parsed)

@@ -198,7 +198,7 @@ def _unknown_client(scope: Scope, headers: Headers, *, has_shown: bool) -> Respo
     if is_page and "authorization" not in headers:
         query = scope["query_string"].decode("latin-1")
         place = scope["path"] + (f"?{query}" if query else "")
-        return HTMLResponse(render("login.html", place=place, problem="", name=""), 401)
+        return HTMLResponse(render("login.html", place=place, problem="", user=""), 401)
     words = "Could not validate credentials" if has_shown else "Not authenticated"
     answer = error_answer(401, words)
     answer.headers.update(_BEARER)

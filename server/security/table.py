@@ -51,6 +51,9 @@ ROUTES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", "/openapi.json"): _USER,
     ("HEAD", "/openapi.json"): _USER,
     ("GET", "/health"): _USER,
+    # For the machine that looks after the process; they name nothing and nobody.
+    ("GET", "/health/live"): _PUBLIC,
+    ("GET", "/health/ready"): _PUBLIC,
     # Samples and predictions
     ("GET", "/info"): _USER,
     ("POST", "/activelearning/{strategy}"): _USER,

@@ -178,10 +178,20 @@ class PacsOut(Answer):
     exports_failed: int
 
 
+class StateOut(Answer):
+    """The answer to a machine, which looks at the status code."""
+
+    status: str
+
+
 class HealthOut(Answer):
     """Whether the parts of the server are up."""
 
-    status: str
+    status: str = Field(description="`ok`, `no worker` or `not ready`")
+    is_ready: bool = Field(description="Whether labels can be stored")
+    missing: list[str] = Field(description="What is wrong, each in a sentence")
+    free_bytes: int = Field(description="Room on the disk of the data folder")
+    damaged_files: int = Field(description="Stored files that are not given out: `/quarantine`")
     version: str
     workers: list[WorkerOut]
     pacs: PacsOut | None = None
