@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.errors import ImagingError
 from app.imaging.itk_header import (
     TextHeader,
+    check_encoding,
     check_geometry,
     check_length,
     has_layers_first,
@@ -80,6 +81,7 @@ def read_header(path: Path) -> ItkImage:
     """
     try:
         text = read_text_header(path)
+        check_encoding(text)
         reader = _reader(path)
         reader.ReadImageInformation()
         metadata = {key: _text(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
@@ -96,8 +98,9 @@ def read_header(path: Path) -> ItkImage:
     dtype = _TYPES.get(int(reader.GetPixelID()))
     if dtype is None:
         raise ImagingError("expected real numbers as voxels")
-    components = int(reader.GetNumberOfComponents())
-    return ItkImage(path, _grid(reader), components, dtype, metadata, text)
+    components, grid = int(reader.GetNumberOfComponents()), _grid(reader)
+    check_shape((components, *grid.shape))
+    return ItkImage(path, grid, components, dtype, metadata, text)
 
 
 def read_values(image: ItkImage) -> NDArray[Any]:

@@ -33,6 +33,12 @@ _NRRD_FIELD: Final = re.compile(r"([^:#][^:]*):(?!=)\s*(.*?)\s*")
 _META_FIELD: Final = re.compile(r"[ \t]*(\w+)[ \t]*[:=]\s*(.*?)\s*")
 """One field of a MetaImage header."""
 
+_ENCODINGS: Final = ("raw", "gzip", "gz", "txt", "text", "ascii", "hex")
+"""Encodings of NRRD that are read; what bzip2 unpacks to is not known before it is there."""
+
+_MAX_DIMENSIONS: Final = 10
+"""Most axes for which the reader of MetaImage has room."""
+
 _VECTOR: Final = re.compile(r"none|\([^()]*\)", re.I)
 """Direction of one axis in a NRRD header."""
 
@@ -116,6 +122,23 @@ def check_geometry(header: TextHeader) -> None:
         value = next((header.fields[name] for name in names if name in header.fields), "")
         if not dimensions or len(_numbers(value)) != dimensions**power:
             raise _missing(names[0])
+
+
+def check_encoding(header: TextHeader) -> None:
+    """Refuse what a library must not be given: it would fill the memory or write beyond it.
+
+    Raises:
+        ImagingError: If the header names another encoding than those read here, or more axes
+            than there can be.
+    """
+    if header.is_nrrd:
+        encoding = header.fields.get("encoding", "").lower()
+        if encoding not in _ENCODINGS:
+            raise ImagingError(f"expected raw or gzip as encoding, got {encoding[:20]!r}")
+        return
+    axes = header.fields.get("NDims", "")
+    if not axes.isascii() or not axes.isdigit() or not 0 < int(axes[:9]) <= _MAX_DIMENSIONS:
+        raise ImagingError(f"expected 1 to {_MAX_DIMENSIONS} axes as NDims, got {axes[:20]!r}")
 
 
 def is_packed(header: TextHeader) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.errors import ImagingError, LabelError
 from app.imaging import itk, nifti
+from app.imaging.plausibility import MAX_VOXELS, check_shape
 from app.imaging.volume import Grid
 
 _SEGMENT_FIELD: Final = re.compile(r"Segment(\d+)_(ID|Name|LabelValue|Layer)")
@@ -51,17 +52,21 @@ class LabelMap:
     segments: tuple[Segment, ...] = ()
 
 
-def read_label_map(path: Path) -> LabelMap:
+def read_label_map(path: Path, *, max_voxels: int = MAX_VOXELS) -> LabelMap:
     """Read a label map from NRRD (also ``.seg.nrrd``), NIfTI or MetaImage.
 
     The place of a cropped segmentation is in its origin; ``match_label_to_grid`` puts it back.
+
+    Args:
+        path: The file.
+        max_voxels: Most voxels of all layers that are decoded.
 
     Raises:
         LabelError: If the file cannot be read, its geometry is implausible, or a value is not
             an integer from 0 to 65535.
     """
     try:
-        return _read_nifti(path) if _is_nifti(path) else _read_itk(path)
+        return (_read_nifti if _is_nifti(path) else _read_itk)(path, max_voxels)
     except ImagingError as error:
         raise LabelError(str(error)) from error
 
@@ -101,15 +106,17 @@ def _is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def _read_nifti(path: Path) -> LabelMap:
+def _read_nifti(path: Path, max_voxels: int) -> LabelMap:
     header = nifti.read_header(path)
+    check_shape(header.grid.shape, max_voxels)
     return LabelMap(_to_labels(nifti.read_values(path, header)), header.grid)
 
 
-def _read_itk(path: Path) -> LabelMap:
+def _read_itk(path: Path, max_voxels: int) -> LabelMap:
     if path.suffix.lower() not in itk.SUFFIXES:
         raise LabelError(f"expected a label as NRRD, NIfTI or MetaImage, got {path.suffix!r}")
     image = itk.read_header(path)
+    check_shape((image.components, *image.grid.shape), max_voxels)
     array = _to_labels(itk.read_values(image))
     return LabelMap(array, image.grid, _segments(image.metadata, image.components))
 

@@ -71,8 +71,12 @@ MIN_JUDGED_VOXELS: Final = 4096
 _INT16: Final = np.iinfo(np.int16)
 
 
-def check_shape(shape: tuple[int, ...]) -> None:
-    """Refuse array sizes that no CT has.
+def check_shape(shape: tuple[int, ...], max_voxels: int = MAX_VOXELS) -> None:
+    """Refuse array sizes that no CT has, or that nobody wants to hold in memory.
+
+    Args:
+        shape: Length of each axis; layers count as one.
+        max_voxels: Most voxels in all.
 
     Raises:
         ImagingError: If an axis is empty or too long, or the whole is too large.
@@ -80,8 +84,8 @@ def check_shape(shape: tuple[int, ...]) -> None:
     if min(shape) < 1 or max(shape) > MAX_SIZE:
         size = " x ".join(str(length) for length in shape)
         raise ImagingError(f"expected 1 to {MAX_SIZE} voxels along each axis, got {size}")
-    if math.prod(shape) > MAX_VOXELS:
-        raise ImagingError(f"expected at most {MAX_VOXELS} voxels, got {math.prod(shape)}")
+    if math.prod(shape) > max_voxels:
+        raise ImagingError(f"expected at most {max_voxels} voxels, got {math.prod(shape)}")
 
 
 def check_grid(grid: Grid) -> None:

@@ -16,6 +16,7 @@ from app.imaging.dicom.header import (
 )
 from app.imaging.dicom.series import order_slices, series_grid
 from app.imaging.dicom.volume import read_series
+from app.imaging.plausibility import MAX_VOXELS
 from app.imaging.volume import Volume
 from app.imaging.volume_file import ImageKind, check_volume_file, file_kind, read_volume_file
 
@@ -88,8 +89,12 @@ def find_images(root: Path) -> list[Finding]:
     return sorted(findings, key=lambda finding: (finding.path, finding.series_uid))
 
 
-def read_finding(finding: Finding) -> Volume:
+def read_finding(finding: Finding, *, max_voxels: int = MAX_VOXELS) -> Volume:
     """Read the volume of a finding; headers are checked again, files may have changed.
+
+    Args:
+        finding: What was found.
+        max_voxels: Most voxels that are decoded.
 
     Raises:
         ImagingError: If the image cannot be trusted.
@@ -97,8 +102,9 @@ def read_finding(finding: Finding) -> Volume:
     if finding.problem:
         raise ImagingError(finding.problem)
     if finding.kind != "dicom":
-        return read_volume_file(finding.path)
-    return read_series(_slices([read_instance(path) for path in finding.files]))
+        return read_volume_file(finding.path, max_voxels=max_voxels)
+    slices = _slices([read_instance(path) for path in finding.files])
+    return read_series(slices, max_voxels=max_voxels)
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from app.errors import ImagingError
 from app.imaging import itk, nifti
-from app.imaging.plausibility import check_kvp, to_hounsfield
+from app.imaging.plausibility import MAX_VOXELS, check_kvp, check_shape, to_hounsfield
 from app.imaging.volume import Volume
 
 ImageKind = Literal["dicom", "nifti", "nrrd", "metaimage"]
@@ -49,8 +49,12 @@ def check_volume_file(path: Path) -> None:
         raise ImagingError("expected one value per voxel")
 
 
-def read_volume_file(path: Path) -> Volume:
+def read_volume_file(path: Path, *, max_voxels: int = MAX_VOXELS) -> Volume:
     """Read a CT volume from a NIfTI, NRRD or MetaImage file.
+
+    Args:
+        path: The file.
+        max_voxels: Most voxels that are decoded; a header that promises more is refused.
 
     Raises:
         ImagingError: If it cannot be trusted.
@@ -59,19 +63,22 @@ def read_volume_file(path: Path) -> Volume:
         raise ImagingError("expected an image as DICOM, NIfTI, NRRD or MetaImage")
     if path.stat().st_size == 0:
         raise ImagingError("the file is empty")
-    return _read_nifti(path) if file_kind(path) == "nifti" else _read_itk(path)
+    read = _read_nifti if file_kind(path) == "nifti" else _read_itk
+    return read(path, max_voxels)
 
 
-def _read_nifti(path: Path) -> Volume:
+def _read_nifti(path: Path, max_voxels: int) -> Volume:
     header = nifti.read_header(path)
+    check_shape(header.grid.shape, max_voxels)
     found = _KVP_TEXT.search(header.description)
     kvp = _kvp(found[1] if found else "")
     return Volume(to_hounsfield(nifti.read_values(path, header)), header.grid, kvp)
 
 
-def _read_itk(path: Path) -> Volume:
+def _read_itk(path: Path, max_voxels: int) -> Volume:
     check_volume_file(path)
     image = itk.read_header(path)
+    check_shape(image.grid.shape, max_voxels)
     kvp = _kvp(image.metadata.get(KVP_KEY, ""))
     return Volume(to_hounsfield(itk.read_values(image)), image.grid, kvp)
 

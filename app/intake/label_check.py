@@ -4,6 +4,7 @@ Nothing is stored here, and nothing here needs a transaction.
 """
 
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from app.calcium.labels import LABELS
 from app.errors import LabelError
 from app.imaging.geometry import match_label_to_grid
 from app.imaging.labelmap import LabelMap, read_label_map, write_label_map
+from app.imaging.plausibility import MAX_VOXELS
 from app.imaging.volume import Grid
 from app.intake.identifiers import LABEL_EXTENSIONS, split_extension
 from app.intake.label_names import (
@@ -36,6 +38,12 @@ CANONICAL_EXTENSION = ".nrrd"
 
 _RAW_EXTENSION = ".bin"
 """Ending of a bare voxel dump, x fastest, as the viewer OHIF 2 sends it."""
+
+_LAYERS_BOUND = 64
+"""So many times the voxels of its image a label may have, layers counted."""
+
+_FEWEST_BOUND = 1 << 20
+"""Voxels that every label may have."""
 
 _RAW_TYPES = (np.dtype("u1"), np.dtype("<u2"))
 """Voxel types of such a dump; its size tells which."""
@@ -167,7 +175,15 @@ def _decode(content: bytes, extension: str, grid: Grid) -> LabelMap:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"label{extension}"
         path.write_bytes(content)
-        return read_label_map(path)
+        return read_label_map(path, max_voxels=_most_voxels(grid))
+
+
+def _most_voxels(grid: Grid) -> int:
+    """Return how many voxels of all its layers a label of an image may have.
+
+    It may reach beyond its image, where nothing is painted, but not without end.
+    """
+    return min(max(_FEWEST_BOUND, _LAYERS_BOUND * math.prod(grid.shape)), MAX_VOXELS)
 
 
 def _decode_raw(content: bytes, grid: Grid) -> NDArray[np.uint16]:

@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from app.errors import ImagingError
+from app.imaging.dicom.expansion import MAX_SLICE_BYTES, check_inflated, check_slice_size
 from app.imaging.parsing import PARSER_ERRORS
 from app.imaging.plausibility import (
     MAX_POSITION_MM,
@@ -67,9 +68,6 @@ _HOUNSFIELD_TYPES: Final = ("", "HU", "US")
 
 _MAX_TILT_DEG: Final = 0.5
 """Largest gantry tilt by the header that still counts as none."""
-
-_UNREADABLE: Final[tuple[type[Exception], ...]] = (ImagingError, *PARSER_ERRORS)
-"""What reading the few elements that every instance has can raise."""
 
 _UNIT_TOLERANCE: Final = 0.01
 """How far the length of a direction may be from 1, and two directions from a right angle."""
@@ -151,7 +149,11 @@ def read_dataset(stream: BinaryIO, **options: Any) -> pydicom.FileDataset:
     Args:
         stream: The file, at its start.
         options: Keyword arguments for ``pydicom.dcmread``.
+
+    Raises:
+        ImagingError: If it is deflated and would become too large.
     """
+    check_inflated(stream, MAX_SLICE_BYTES)
     force = is_dicom(stream.read(START_BYTES))
     stream.seek(0)
     dataset = pydicom.dcmread(stream, force=force, **options)
@@ -192,7 +194,9 @@ def read_instance(path: Path) -> InstanceHeader:
                 _text(dataset, "SeriesInstanceUID"),
                 _text(dataset, "SOPInstanceUID"),
             )
-        except _UNREADABLE:
+        except ImagingError as error:
+            return InstanceHeader(path, "", "", None, str(error))
+        except PARSER_ERRORS:
             return InstanceHeader(path, "", "", None, "the DICOM header cannot be read")
         try:
             return InstanceHeader(
@@ -214,6 +218,7 @@ def _read(path: Path) -> tuple[pydicom.Dataset, int | None]:
 
 def _slice(path: Path, dataset: pydicom.Dataset, pixel_bytes: int | None) -> SliceHeader:
     _check_kind(dataset)
+    check_slice_size(path)
     rows, columns = _count(dataset, "Rows"), _count(dataset, "Columns")
     check_shape((rows, columns))
     _check_tilt(dataset)

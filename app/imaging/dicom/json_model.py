@@ -15,6 +15,7 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 
 from app.errors import ImagingError, NotFoundError
+from app.imaging.dicom.expansion import check_content
 from app.imaging.dicom.header import quiet_pydicom, read_dataset_file
 from app.imaging.dicom.wholeness import check_whole
 from app.imaging.parsing import PARSER_ERRORS
@@ -179,6 +180,7 @@ def identify(content: bytes) -> InstanceUids:
         ImagingError: If the bytes are no DICOM instance, or not all of one.
     """
     names = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
+    check_content(content)
     with quiet_pydicom():
         try:
             dataset = pydicom.dcmread(

@@ -18,6 +18,7 @@ from pydicom.uid import SegmentationStorage
 
 from app.errors import ImagingError, LabelError
 from app.imaging.dicom.derivation import coded
+from app.imaging.dicom.expansion import check_content, check_packed
 from app.imaging.dicom.header import quiet_pydicom
 from app.imaging.geometry import match_label_to_grid
 from app.imaging.labelmap import LabelMap, Segment
@@ -134,10 +135,13 @@ def read_segmentation(content: bytes) -> Segmentation:
     """
     with quiet_pydicom():
         try:
+            check_content(content)
             dataset = pydicom.dcmread(BytesIO(content))
             return _read(dataset)
         except LabelError:
             raise
+        except ImagingError as error:
+            raise LabelError(str(error)) from error
         except PARSER_ERRORS as error:
             raise LabelError("the DICOM segmentation cannot be read") from error
 
@@ -276,6 +280,7 @@ def _on_grid(segmentation: Segmentation, grid: Grid) -> LabelMap:
         return _label_map([], grid, segmentation, set())
     shape = (grid.shape[0], int(dataset.Rows), int(dataset.Columns))
     check_shape(shape)
+    check_packed(dataset)
     place = _Place(grid, frames[0], shape)
     stack = _Stack(shape, segmentation)
     for frame, pixels in zip(frames, iter_pixels(dataset), strict=True):
@@ -361,6 +366,7 @@ class _Stack:
         painted = values > 0
         for number in range(len(self.layers) + 1):
             if number == len(self.layers):
+                check_shape((number + 1, *self._shape))
                 self.layers.append(np.zeros(self._shape, self._type))
             plane = self.layers[number][index]
             if not (painted & (plane > 0) & (plane != values)).any():
