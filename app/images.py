@@ -123,7 +123,7 @@ def check_upload(
     received = incoming_folder(settings) / f"{secrets.token_hex(8)}{extension}"
     shutil.move(path, received)
     try:
-        volume = read_volume_file(received)
+        volume = read_volume_file(received, max_voxels=settings.max_voxels)
         digest = files.put_file(received, extension)
     finally:
         received.unlink(missing_ok=True)

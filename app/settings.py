@@ -74,6 +74,15 @@ class Settings(BaseSettings):
     scan_seconds: float = Field(10.0, gt=0, description="Pause between looks at the studies folder")
     infer_timeout_s: float = Field(600.0, gt=0, description="Longest wait for a prediction")
     upload_limit_mb: int = Field(2048, ge=1, description="Largest upload that is accepted")
+    label_limit_mb: int = Field(
+        512, ge=1, description="Largest label, and request to store DICOM: held in memory"
+    )
+    volume_limit_mvoxels: int = Field(
+        512, ge=1, le=512, description="Largest volume that is decoded, in 1024 x 1024 voxels"
+    )
+    disk_reserve_mb: int = Field(
+        512, ge=0, description="Disk that uploads leave free; 507 to what would need it"
+    )
     cors_origins: tuple[str, ...] = Field(
         (), description="Origins whose pages may call the server; `*` for any"
     )
@@ -132,6 +141,11 @@ class Settings(BaseSettings):
     def pacs_url(self) -> str | None:
         """Address of the DICOMweb server without a slash at its end, or None."""
         return None if isinstance(self.studies, Path | None) else str(self.studies).rstrip("/")
+
+    @property
+    def max_voxels(self) -> int:
+        """Most voxels of a volume that comes from a client."""
+        return self.volume_limit_mvoxels << 20
 
     @property
     def database(self) -> str:

@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _add_middleware(application: FastAPI, settings: Settings) -> None:
-    application.add_middleware(UploadLimitMiddleware, limit_mb=settings.upload_limit_mb)
+    application.add_middleware(UploadLimitMiddleware, settings=settings)
     rules = RouteRules(ALL_ROUTERS, application.routes)
     application.add_middleware(AccessMiddleware, rules=rules, settings=settings)
     application.add_middleware(SlashMiddleware)
