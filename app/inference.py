@@ -16,14 +16,18 @@ _POLL_S: Final = 0.05
 
 
 def find_prediction(session: Session, image_id: str) -> PredictionRow | None:
-    """Return what the active model version says about an image, or None."""
+    """Return what the active model version said last about an image, or None.
+
+    There are two where a worker still runs under other settings than the server did.
+    """
     version = model_versions.active(session)
     if version is None:
         return None
     wanted = select(PredictionRow).where(
         PredictionRow.image_id == image_id, PredictionRow.model_version_id == version.id
     )
-    return session.scalars(wanted).first()
+    newest = wanted.order_by(PredictionRow.created_at.desc(), PredictionRow.id.desc())
+    return session.scalars(newest.limit(1)).first()
 
 
 def request_prediction(

@@ -1,5 +1,6 @@
 from sqlalchemy import select
 
+from app.inference import find_prediction
 from app.model_versions import discard_stale, request_pool_scoring
 from app.prediction_keys import prediction_key
 from app.store.tables import JobRow, PredictionRow
@@ -52,3 +53,17 @@ def test_nothing_is_queued_when_all_predictions_fit(deployment: Deployment) -> N
     with deployment.database.writing() as session:
         assert discard_stale(session, deployment.settings, now=1.0) == 0
         assert session.scalars(select(JobRow)).all() == []
+
+
+def test_an_image_predicted_under_two_settings_shows_what_was_said_last(
+    deployment: Deployment,
+) -> None:
+    with deployment.database.writing() as session:
+        version = add_model_version(session)
+        add_image(session, "a")
+        for key, at in (("early", 1.0), ("late", 3.0), ("between", 2.0)):
+            add_prediction(session, "a", version.id, uncertainty=1.0, key=key).created_at = at
+        session.flush()
+        found = find_prediction(session, "a")
+    assert found is not None
+    assert found.key == "late"
