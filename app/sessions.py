@@ -6,8 +6,6 @@ exists; a folder without a row is swept up by ``remove_expired``.
 
 import shutil
 import uuid
-import zipfile
-import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.errors import ImagingError, NotFoundError
+from app.errors import ImagingError, NotFoundError, StorageFullError
+from app.imaging.archive import is_archive_file, open_archive
 from app.imaging.reader import read_volume
 from app.imaging.volume import Volume
 from app.intake.identifiers import IMAGE_EXTENSIONS, safe_id, split_extension
@@ -84,7 +83,7 @@ def receive(
         unless_received.callback(shutil.rmtree, folder, ignore_errors=True)
         _receive(settings, folder, uploads, is_archive=is_archive)
         name = _single_name(folder)
-        volume = read_volume(folder / name if name else folder)
+        volume = read_volume(folder / name if name else folder, max_voxels=settings.max_voxels)
         unless_received.pop_all()
     return SessionFiles(session_id, name, volume)
 
@@ -209,7 +208,7 @@ def _folder(settings: Settings, session_id: str) -> Path:
 def _receive(
     settings: Settings, folder: Path, uploads: Sequence[UploadedFile], *, is_archive: bool
 ) -> None:
-    if is_archive and len(uploads) == 1 and zipfile.is_zipfile(uploads[0].path):
+    if is_archive and len(uploads) == 1 and is_archive_file(uploads[0].path):
         _unpack(settings, folder, uploads[0].path)
         return
     for number, upload in enumerate(uploads):
@@ -219,23 +218,16 @@ def _receive(
 
 def _unpack(settings: Settings, folder: Path, archive: Path) -> None:
     """Unpack the files of an archive under names of our own, so that no path can lead out."""
-    try:
-        _unpack_members(folder, archive, settings.upload_limit_mb * _BYTES_PER_MEGABYTE)
-    # A RuntimeError is raised for encryption and for compression methods that are not known.
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError):
-        raise ImagingError("the archive cannot be unpacked") from None
-
-
-def _unpack_members(folder: Path, archive: Path, limit: int) -> None:
-    with zipfile.ZipFile(archive) as packed:
-        members = [member for member in packed.infolist() if not member.is_dir()]
-        if len(members) > _MAX_FILES or sum(member.file_size for member in members) > limit:
-            raise ImagingError(f"expected at most {_MAX_FILES} files of {limit} bytes in all")
-        for number, member in enumerate(members):
-            single = len(members) == 1
-            name = _safe_name(member.filename) if single else f"{number:05d}.dcm"
-            with packed.open(member) as source, (folder / name).open("wb") as target:
-                shutil.copyfileobj(source, target)
+    limit = settings.upload_limit_mb * _BYTES_PER_MEGABYTE
+    room = shutil.disk_usage(folder).free - settings.disk_reserve_mb * _BYTES_PER_MEGABYTE
+    with open_archive(archive, max_files=_MAX_FILES, max_bytes=limit) as packed:
+        if packed.size > room:
+            raise StorageFullError("the disk of the server has no room for the unpacked archive")
+        for number, name in enumerate(packed.names):
+            is_single = len(packed.names) == 1
+            packed.extract(
+                number, folder / (_safe_name(name) if is_single else f"{number:05d}.dcm")
+            )
 
 
 def _single_name(folder: Path) -> str:

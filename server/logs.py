@@ -8,6 +8,7 @@ import logging
 import logging.handlers
 import shutil
 import subprocess
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import Final
@@ -17,8 +18,8 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from app.errors import NotFoundError
 from app.settings import Settings
+from server.log_lines import LineFormatter, without_paths
 from server.pages import render
-from server.security.redaction import RedactingFormatter
 
 _FORMAT: Final = "[%(asctime)s] [%(process)d] [%(levelname)s] (%(name)s) %(message)s"
 
@@ -44,8 +45,11 @@ def write_to_file(settings: Settings) -> None:
     # They tell every plug-in, look at the schema, request to a DICOMweb server, DICOM module.
     for chatty in ("alembic", "dicomweb_client", "highdicom"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Its remarks repeat values of DICOM headers, names of patients among them.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"pydicom\b")
     for handler in handlers:
-        handler.setFormatter(RedactingFormatter(_FORMAT))
+        handler.setFormatter(LineFormatter(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
 
 
@@ -57,7 +61,7 @@ def put_aside_if_large(settings: Settings) -> None:
 
 
 def tail(settings: Settings, lines: int) -> str:
-    """Return the last ``lines`` lines of the log, or all of it for 0.
+    """Return the last ``lines`` lines of the log, or all of it for 0, without server paths.
 
     Raises:
         NotFoundError: If nothing was logged yet.
@@ -66,7 +70,8 @@ def tail(settings: Settings, lines: int) -> str:
     if not path.exists():
         raise NotFoundError("there is no log yet; it starts with `caclabel serve`")
     with path.open(encoding="utf-8", errors="replace") as file:
-        return "".join(deque(file, maxlen=lines if lines > 0 else None))
+        text = "".join(deque(file, maxlen=lines if lines > 0 else None))
+    return without_paths(text, settings)
 
 
 def gpu_state() -> str:

@@ -11,7 +11,7 @@ from app.intake.submission import Submission
 from app.label_scores import LabelScores
 from app.store.tables import ImageRow
 from server.dependencies import Services
-from server.flows.uploads import bare_name, received
+from server.flows.uploads import bare_name, read_label, received
 from server.wire.options import JsonObject, client_of
 
 
@@ -27,7 +27,7 @@ def submit(
     """Check a label against its image and score it, then keep it."""
     label = Submission(
         image_id=image_id,
-        content=upload.file.read(),
+        content=read_label(services.settings, upload),
         file_name=bare_name(upload),
         params=params,
         annotator=client_of(params),

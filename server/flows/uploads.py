@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from fastapi import UploadFile
+from fastapi import HTTPException, UploadFile
 
 from app import images
 from app.sessions import UploadedFile
@@ -22,6 +22,19 @@ _SEPARATORS: Final = re.compile(r"[/\\]")
 def bare_name(upload: UploadFile) -> str:
     """Return the file's name without the folders of the client's machine."""
     return _SEPARATORS.split(upload.filename or "")[-1]
+
+
+def read_label(settings: Settings, upload: UploadFile) -> bytes:
+    """Return the content of a label, which is checked in memory.
+
+    Raises:
+        HTTPException: 413, if it is larger than a label may be.
+    """
+    limit = settings.label_limit_mb << 20
+    content = upload.file.read(limit + 1)
+    if len(content) > limit:
+        raise HTTPException(413, f"the label is larger than {settings.label_limit_mb} MB")
+    return content
 
 
 @contextmanager
