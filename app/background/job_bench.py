@@ -14,7 +14,8 @@ from sqlalchemy import select
 
 from app import jobs
 from app.background.work import StoppedError, Units, Work, WorkContext, next_unit
-from app.errors import CacLabelError
+from app.errors import CacLabelError, DamagedFileError
+from app.integrity.damage import note_damage
 from app.store.tables import JobRow, WorkerRow
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,9 @@ class JobBench:
             return self._advance(job_id)
         except StoppedError:
             self._finish(job_id, "canceled", ["stopped on request"])
+        except DamagedFileError as error:
+            note_damage(self._context.database, error, now=self._context.clock())
+            self._finish(job_id, "failed", [str(error)])
         except CacLabelError as error:
             self._finish(job_id, "failed", [str(error)])
         # A job must end with a reason whatever happened in it, and the worker go on.

@@ -15,6 +15,7 @@ from app import jobs, sessions
 from app.background.work import WorkContext
 from app.images import incoming_folder
 from app.intake.stillness import last_change
+from app.integrity.damage import forget_mended
 from app.store.tables import JobRow
 
 _PAUSE_S: Final = 600.0
@@ -34,6 +35,7 @@ def sweep(context: WorkContext) -> float:
             _remove(path)
     for path in _ended_runs(context):
         _remove(path)
+    forget_mended(context.database, context.files)
     return _PAUSE_S
 
 

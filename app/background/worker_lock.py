@@ -1,9 +1,8 @@
 """One process a worker name on a data folder."""
 
-import fcntl
 from pathlib import Path
 
-from app.errors import ConflictError
+from app.store.lock import hold
 
 
 class WorkerLock:
@@ -15,15 +14,10 @@ class WorkerLock:
         Raises:
             ConflictError: If another process holds it.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / f"{worker_id}.lock").open("w")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise ConflictError(
-                f"a worker named {worker_id!r} runs already; give this one another --worker-id"
-            ) from None
+        self._file = hold(
+            folder / f"{worker_id}.lock",
+            f"a worker named {worker_id!r} runs already; give this one another --worker-id",
+        )
 
     def __enter__(self) -> None:
         """Keep the name."""

@@ -30,6 +30,7 @@ from app.intake.identifiers import (
 from app.intake.image_rows import Origin
 from app.intake.row_changes import has_labels, reattach, replace
 from app.intake.stillness import AT_ONCE, Stillness, last_change
+from app.integrity.damage import is_stored_file
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore, file_sha256
@@ -160,7 +161,7 @@ def _start(
             )
             for row in session.execute(wanted)
         }
-        listed = session.scalars(select(QuarantineRow))
+        listed = session.scalars(select(QuarantineRow).where(~is_stored_file()))
         quarantine = {row.path: _Refused(row.signature, row.problem) for row in listed}
     return _Scan(database, settings, root, now, images, quarantine, stillness)
 

@@ -19,7 +19,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 _BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for another one before it gives up."""
 
-_MIGRATIONS = Path(__file__).with_name("migrations")
+MIGRATIONS = Path(__file__).with_name("migrations")
+"""Folder of the revisions of the schema."""
 
 
 class Database:
@@ -40,7 +41,7 @@ class Database:
     def migrate(self) -> None:
         """Bring the schema to the newest revision; a fresh database is created."""
         config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
+        config.set_main_option("script_location", str(MIGRATIONS))
         with self._writing_engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

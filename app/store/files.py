@@ -1,5 +1,8 @@
 """Files that are written once, named by their content and never changed.
 
+A disk may change what it holds: whoever asks for a file gets it with the content it was stored
+with, or an error.
+
 Concurrency: any number of threads and processes may write the same content at once;
 each writes a temporary file of its own and renames it, so the last one wins with the
 same bytes. A file is on disk, its directory entry included, before ``put`` returns.
@@ -12,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from app.errors import NotFoundError
+from app.errors import DamagedFileError, LostFileError
 
 _CHUNK_BYTES = 1 << 20
 
@@ -25,10 +28,13 @@ class FileStore:
         self.root = root
 
     def put(self, content: bytes, extension: str) -> str:
-        """Store ``content`` and return its SHA-256 in hex; storing it again changes nothing."""
+        """Store ``content`` and return its SHA-256 in hex.
+
+        Storing it again changes nothing, unless it was damaged meanwhile: that mends it.
+        """
         digest = content_sha256(content)
         target = self._path(digest, extension)
-        if not target.exists():
+        if not (target.exists() and file_sha256(target) == digest):
             write_durably(target, content)
         return digest
 
@@ -44,14 +50,19 @@ class FileStore:
         return digest
 
     def path(self, digest: str, extension: str) -> Path:
-        """Return where the file lies.
+        """Return where the file lies, after reading all of it: it is what was stored.
 
         Raises:
-            NotFoundError: If the store has no such file.
+            LostFileError: If the store has no such file.
+            DamagedFileError: If its content is not the one it is named by.
         """
         path = self._path(digest, extension)
-        if not path.exists():
-            raise NotFoundError(f"no stored file {digest[:12]}…{extension}")
+        try:
+            is_whole = file_sha256(path) == digest
+        except FileNotFoundError:
+            raise LostFileError(path.name) from None
+        if not is_whole:
+            raise DamagedFileError(path.name)
         return path
 
     def _path(self, digest: str, extension: str) -> Path:
@@ -90,6 +101,24 @@ def write_durably_by(target: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
+
+
+def copy_durably(source: Path, target: Path) -> str:
+    """Copy a file and return the SHA-256 of what was copied, in hex.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    digest = hashlib.sha256()
+
+    def copy(file: BinaryIO) -> None:
+        with source.open("rb") as original:
+            while chunk := original.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                file.write(chunk)
+
+    write_durably_by(target, copy)
+    return digest.hexdigest()
 
 
 def _make_folder(folder: Path) -> None:
