@@ -1,7 +1,7 @@
 """The public keys of an identity provider: fetched when needed, kept, and fetched anew.
 
-Concurrency: any thread may ask; one at a time fetches, and the others wait for it only where
-they need a key that is not there yet.
+Concurrency: any thread may ask; one at a time fetches. The others do not wait for it where the
+key is there, and not for long where it is not: a provider that hangs must not stop the rest.
 """
 
 import json
@@ -32,6 +32,9 @@ _STALE_S: Final = 24 * 3600.0
 
 _TIMEOUT_S: Final = 10.0
 
+_PATIENCE_S: Final = 2.0
+"""How long a thread waits for another one that fetches."""
+
 _LARGEST_BYTES: Final = 1 << 20
 
 
@@ -60,18 +63,27 @@ class KeyCache:
         Raises:
             CredentialsError: If the provider lists no such key, or cannot be asked.
         """
-        with self._lock:
-            age_s = self._clock() - self._fetched_at
-            if (key_id not in self._keys or age_s > _FRESH_S) and self._may_ask():
-                self._fetch()
-            is_usable = self._clock() - self._fetched_at <= _STALE_S
-            key = self._keys.get(key_id) if is_usable else None
+        is_known = key_id in self._keys
+        if not is_known or self._age_s() > _FRESH_S:
+            self._refresh(key_id, patience_s=0.0 if is_known else _PATIENCE_S)
+        key = self._keys.get(key_id) if self._age_s() <= _STALE_S else None
         if key is None:
             raise CredentialsError("the token is signed with a key that its issuer does not list")
         return key
 
-    def _may_ask(self) -> bool:
-        return self._clock() - self._asked_at >= _PAUSE_S
+    def _age_s(self) -> float:
+        return self._clock() - self._fetched_at
+
+    def _refresh(self, key_id: str, *, patience_s: float) -> None:
+        if not self._lock.acquire(timeout=patience_s):
+            return
+        try:
+            # Another thread may have fetched the key meanwhile.
+            is_needed = key_id not in self._keys or self._age_s() > _FRESH_S
+            if is_needed and self._clock() - self._asked_at >= _PAUSE_S:
+                self._fetch()
+        finally:
+            self._lock.release()
 
     def _fetch(self) -> None:
         """Fetch the keys; those of before stay where that fails."""

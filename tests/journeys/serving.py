@@ -67,11 +67,13 @@ def serving(studies: Path, data: Path, **settings: object) -> Iterator[RunningSe
 
 
 @contextmanager
-def started(studies: Path | str, data: Path, **settings: object) -> Iterator[RunningServer]:
+def started(
+    studies: Path | str, data: Path, *, workers: int = 1, **settings: object
+) -> Iterator[RunningServer]:
     """Run ``caclabel serve`` until the block ends; ready when it answers."""
     port = _free_port()
     command = [sys.executable, "-m", "server.cli", "serve", "--port", str(port)]
-    command += ["--studies", str(studies), "--data", str(data)]
+    command += ["--studies", str(studies), "--data", str(data), "--workers", str(workers)]
     process = subprocess.Popen(command, env=_environment(settings), stdout=subprocess.DEVNULL)
     server = RunningServer(f"http://127.0.0.1:{port}", studies, data, process)
     try:
