@@ -19,11 +19,8 @@ from app.store.lock import hold
 
 _MEGABYTE: Final = 1 << 20
 
-FULL_BYTES: Final = 64 * _MEGABYTE
-"""With less room than this a volume may not fit any more."""
-
-LOW_BYTES: Final = 2048 * _MEGABYTE
-"""With less room than this somebody should look after the disk soon: a large series fits once."""
+LOW_MB: Final = 2048
+"""With no more room than this above the reserve, somebody should look after the disk soon."""
 
 
 @dataclass(frozen=True)
@@ -84,28 +81,31 @@ def readiness(
     """Tell how a running server is doing, without opening any file."""
     free = shutil.disk_usage(settings.data).free
     damaged = damaged_count(session)
-    full, low = room_problems(free)
+    full, low = room_problems(free, reserve_mb=settings.disk_reserve_mb)
     faults = [*full, *_rights(settings)]
     lacks = [*_lacks(workers, pacs, damaged), *low]
     return Readiness(not faults, (*faults, *lacks), free, damaged)
 
 
-def room_problems(free_bytes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what is wrong with the room on a disk: what stops labels, and what only warns."""
-    left = f"{free_bytes // _MEGABYTE} MB are free"
-    if free_bytes < FULL_BYTES:
-        return (f"the disk of the data folder is full: {left}",), ()
-    if free_bytes < LOW_BYTES:
-        return (), (f"the disk of the data folder is almost full: {left}",)
+def room_problems(free_bytes: int, *, reserve_mb: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what is wrong with the room on a disk: what stops uploads, and what only warns.
+
+    Args:
+        free_bytes: Room that is left.
+        reserve_mb: Room that uploads leave free; less than a megabyte is never enough.
+    """
+    free_mb = free_bytes // _MEGABYTE
+    if free_mb < max(reserve_mb, 1):
+        return (f"the disk of the data folder is full: {free_mb} MB are free",), ()
+    if free_mb < reserve_mb + LOW_MB:
+        return (), (f"the disk of the data folder is almost full: {free_mb} MB are free",)
     return (), ()
 
 
 def _rights(settings: Settings) -> Iterator[str]:
-    places = [settings.data]
-    if not settings.database_url:
-        places.append(settings.data / "caclabel.sqlite")
+    places = [settings.data, settings.files, settings.data / "caclabel.sqlite"]
     # False on a disk that is mounted to be read only, also for root.
-    if not all(os.access(place, os.W_OK) for place in places):
+    if not all(os.access(place, os.W_OK) for place in places if place.exists()):
         yield "the data folder cannot be written"
 
 
