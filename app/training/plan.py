@@ -19,7 +19,7 @@ from app.intake.pool import current_labels
 from app.settings import Settings
 from app.store.files import write_durably
 from app.store.tables import ImageRow, Json, LabelRow, ModelVersionRow
-from app.training.validation_patients import assign_sides, trained_images, validation_patients
+from app.training.validation_patients import assign_sides, trained_patients, validation_patients
 
 Start = Literal["fresh", "shrink_perturb", "warm"]
 """Where the weights begin: anew, near the version that answers, or at it."""
@@ -91,8 +91,8 @@ def make_plan(session: Session, settings: Settings, options: Json) -> TrainingPl
         )
     assign_sides(session, pairs, percent=settings.validation_percent)
     held_out = validation_patients(session)
-    # An image that was found to be of such a patient later is no use on either side.
-    trained = trained_images(session)
+    # A patient of whom a trained image was found to be later is no use on either side.
+    judging = held_out - trained_patients(session)
     training = tuple(label.id for label, image in pairs if image.patient_key not in held_out)
     if not training:
         raise NotReadyError("every labeled patient belongs to the validation set; label another")
@@ -101,11 +101,7 @@ def make_plan(session: Session, settings: Settings, options: Json) -> TrainingPl
     known = set(before.card.get("training_labels", [])) if before else set(training)
     return TrainingPlan(
         training=training,
-        validation=tuple(
-            label.id
-            for label, image in pairs
-            if image.patient_key in held_out and image.id not in trained
-        ),
+        validation=tuple(label.id for label, image in pairs if image.patient_key in judging),
         new=tuple(label for label in training if label not in known),
         start=start,
         before=before.id if before else None,

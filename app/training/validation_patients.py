@@ -78,7 +78,7 @@ def assign_sides(
     missing = [(label, image) for label, image in pairs if image.patient_key not in decided]
     if not missing:
         return
-    trained = _trained_patients(session)
+    trained = trained_patients(session)
     for label, image in missing:
         if image.patient_key in decided:
             continue
@@ -93,11 +93,11 @@ def validation_patients(session: Session) -> set[str]:
     return set(session.scalars(wanted))
 
 
-def trained_images(session: Session) -> set[str]:
-    """Return the ids of the images that any model version was trained on."""
+def trained_patients(session: Session) -> set[str]:
+    """Return the keys of the patients that any model version was trained on."""
     labels = _trained_labels(session)
-    rows = session.execute(select(LabelRow.id, LabelRow.image_id))
-    return {image_id for label, image_id in rows if label in labels}
+    of_patients = select(LabelRow.id, ImageRow.patient_key).join(ImageRow)
+    return {patient for label, patient in session.execute(of_patients) if label in labels}
 
 
 def _is_unbiased(session: Session, image_id: str, now: float) -> bool:
@@ -119,10 +119,3 @@ def _trained_labels(session: Session) -> set[int]:
     """Return the ids of the labels that any model version was trained on."""
     cards = session.scalars(select(ModelVersionRow.card))
     return {label for card in cards for label in card.get("training_labels", [])}
-
-
-def _trained_patients(session: Session) -> set[str]:
-    """Return the patients that any model version was trained on."""
-    trained = trained_images(session)
-    rows = session.execute(select(ImageRow.id, ImageRow.patient_key))
-    return {patient for image_id, patient in rows if image_id in trained}

@@ -71,7 +71,7 @@ def test_images_of_one_patient_stay_together(deployment: Deployment) -> None:
     )
 
 
-def test_a_trained_image_that_turns_out_to_be_of_a_validation_patient_judges_nothing(
+def test_a_validation_patient_that_turns_out_to_have_been_trained_on_judges_no_more(
     deployment: Deployment,
 ) -> None:
     with deployment.database.writing() as session:
@@ -84,7 +84,7 @@ def test_a_trained_image_that_turns_out_to_be_of_a_validation_patient_judges_not
         session.get_one(ImageRow, "a").patient_key = "0" * 64
         session.flush()
         chosen = plan(session, validation_percent=1)
-    assert (chosen.validation, chosen.training) == ((held,), (other,))
+    assert (chosen.validation, chosen.training) == ((), (other,))
 
 
 def test_only_the_newest_final_label_teaches(deployment: Deployment) -> None:
