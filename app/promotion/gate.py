@@ -95,7 +95,12 @@ class Decision:
 
 
 def decide(
-    champion: Results | None, challenger: Results, policy: GatePolicy, *, champion_id: int | None
+    champion: Results | None,
+    challenger: Results,
+    policy: GatePolicy,
+    *,
+    champion_id: int | None,
+    left_out: int = 0,
 ) -> Decision:
     """Decide between the version that answers and a new one; the same input, the same answer.
 
@@ -104,6 +109,8 @@ def decide(
         challenger: Results of the new version on the same images.
         policy: When it is promoted.
         champion_id: Id of the version that answers, for the reason.
+        left_out: Validation images that could not be measured. Nothing is promoted unproven
+            because of them: they could be read when the training began.
 
     Raises:
         ValueError: If the two were measured on different images.
@@ -117,8 +124,17 @@ def decide(
         reason = "promoted without a comparison: no patients are kept for validation"
         return Decision(True, reason, count, champion_id)
     if count < policy.patients:
+        if left_out:
+            return _decide_unread(count, left_out, policy, champion_id)
         return _decide_unproven(champion, challenger, policy, champion_id)
     return _decide_proven(champion, challenger, policy, champion_id)
+
+
+def _decide_unread(count: int, left_out: int, policy: GatePolicy, champion_id: int) -> Decision:
+    """Keep back what could be compared, had the images been there."""
+    missing = f"{_patients(count)}, a comparison needs {policy.patients}"
+    images = f"{left_out} validation image{'s' * (left_out != 1)} could not be read"
+    return Decision(False, f"kept back: {images}, which leaves {missing}", count, champion_id)
 
 
 def _decide_unproven(

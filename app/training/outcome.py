@@ -115,7 +115,13 @@ def settle(
     """
     policy = gate_policy(context.settings, has_patients=bool(plan.validation))
     champion = judgement.champion
-    decision = decide(champion, judgement.challenger, policy, champion_id=champion_id)
+    decision = decide(
+        champion,
+        judgement.challenger,
+        policy,
+        champion_id=champion_id,
+        left_out=judgement.left_out,
+    )
     with context.database.writing() as session:
         row = model_versions.get_version(session, version.id)
         known = known_outcome(row)

@@ -169,6 +169,16 @@ class TestTooFewPatients:
         blind = few(sees=0.0, volumes=(0.0, 0.0, 10.0))
         assert decide(blind, few(sees=2.0), POLICY, champion_id=2).promote
 
+    def test_images_that_cannot_be_read_make_nothing_easier(self) -> None:
+        decision = decide(alike(7), alike(7), POLICY, champion_id=2, left_out=1)
+        assert not decision.promote
+        assert decision.reason == (
+            "kept back: 1 validation image could not be read, which leaves 7 validation patients,"
+            " a comparison needs 8"
+        )
+        assert decide(alike(8), alike(8), POLICY, champion_id=2, left_out=1).promote
+        assert decide(None, alike(0), POLICY, champion_id=None, left_out=1).promote
+
     def test_without_any_the_reason_says_so(self) -> None:
         decision = decide(alike(0), alike(0), POLICY, champion_id=2)
         assert decision.promote
