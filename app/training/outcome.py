@@ -123,6 +123,7 @@ def settle(
         left_out=judgement.left_out,
     )
     with context.database.writing() as session:
+        model_versions.hold(session)
         row = model_versions.get_version(session, version.id)
         known = known_outcome(row)
         if known is not None:
