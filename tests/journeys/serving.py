@@ -67,10 +67,12 @@ def serving(studies: Path, data: Path, **settings: object) -> Iterator[RunningSe
 
 
 @contextmanager
-def started(
-    studies: Path | str, data: Path, *, workers: int = 1, **settings: object
-) -> Iterator[RunningServer]:
-    """Run ``caclabel serve`` until the block ends; ready when it answers."""
+def started(studies: Path | str, data: Path, **settings: object) -> Iterator[RunningServer]:
+    """Run ``caclabel serve`` until the block ends; ready when it answers.
+
+    ``workers`` among the settings is the number of workers, one by default.
+    """
+    workers = settings.pop("workers", 1)
     port = _free_port()
     command = [sys.executable, "-m", "server.cli", "serve", "--port", str(port)]
     command += ["--studies", str(studies), "--data", str(data), "--workers", str(workers)]

@@ -45,7 +45,7 @@ class IdentityProvider:
     asked: Counter[str] = field(default_factory=Counter)
     is_up: bool = True
 
-    def token(self, key_id: str = "rsa", **changes: object) -> str:
+    def token(self, key_id: str = "rsa", **changes: Any) -> str:
         """Sign a token of a reviewer; None takes a claim away."""
         algorithm, key = self.keys[key_id]
         return jwt.encode(
