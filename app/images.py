@@ -99,6 +99,7 @@ def check_upload(
     name: str,
     info: Json,
     now: float,
+    database: Database | None = None,
 ) -> CheckedUpload:
     """Check an uploaded file and put it into the file store: the slow part, no transaction.
 
@@ -110,10 +111,12 @@ def check_upload(
         name: File name as the client sent it.
         info: What the client wants to keep with the image.
         now: Time of registration.
+        database: Where an id that is taken shows before the file is kept.
 
     Raises:
         InvalidInputError: If the id is not allowed, or the info cannot be kept.
         ImagingError: If the file holds no CT volume that can be trusted; nothing is kept.
+        ConflictError: If the id belongs to an image with other content; nothing is kept.
     """
     stem, extension = split_extension(name, IMAGE_EXTENSIONS)
     kind = image_rows.upload_kind(extension)
@@ -124,11 +127,16 @@ def check_upload(
     shutil.move(path, received)
     try:
         volume = read_volume_file(received, max_voxels=settings.max_voxels)
-        digest = files.put_file(received, extension)
+        digest = file_sha256(received)
+        origin = Origin("upload", kind, digest, digest, extension, digest)
+        row = image_rows.image_row(wanted, volume, origin, facts, now=now)
+        if database is not None:
+            with database.reading() as session:
+                _check_free(session.get(ImageRow, wanted), row)
+        files.put_file(received, extension)
     finally:
         received.unlink(missing_ok=True)
-    origin = Origin("upload", kind, digest, digest, extension, digest)
-    return CheckedUpload(image_rows.image_row(wanted, volume, origin, facts, now=now), volume)
+    return CheckedUpload(row, volume)
 
 
 def keep_upload(session: Session, checked: CheckedUpload, *, now: float) -> ImageRow:
@@ -149,11 +157,16 @@ def keep_upload(session: Session, checked: CheckedUpload, *, now: float) -> Imag
         actor = str(row.info.get("user", ""))
         audit.record(session, actor, "upload image", row.id, change, now=now)
         return row
-    if existing.content_sha256 != row.content_sha256:
+    _check_free(existing, row)
+    return existing if existing.missing_since is None else session.merge(row)
+
+
+def _check_free(existing: ImageRow | None, row: ImageRow) -> None:
+    """Refuse an id that another image has."""
+    if existing is not None and existing.content_sha256 != row.content_sha256:
         raise ConflictError(
             f"image {row.id} exists with other content; upload this one under another id"
         )
-    return existing if existing.missing_since is None else session.merge(row)
 
 
 def scan_studies(
@@ -262,10 +275,10 @@ def image_file(settings: Settings, files: FileStore, row: ImageRow) -> Path:
     """
     if not _is_converted(row):
         path = image_rows.row_file(settings, files, row)
-        _check_unchanged(settings, row, path)
+        _check_unchanged(row, path)
         return path
     path = settings.cache / "images" / f"{row.content_sha256}{CONVERTED_EXTENSION}"
-    if not mark_used(path):
+    if not (mark_used(path) and _is_as_made(row, path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{secrets.token_hex(8)}{CONVERTED_EXTENSION}")
         try:
@@ -285,9 +298,13 @@ def _is_converted(row: ImageRow) -> bool:
     return row.kind == "dicom" or not row.path.lower().endswith(row.name.removeprefix(row.id))
 
 
-def _check_unchanged(settings: Settings, row: ImageRow, path: Path) -> None:
-    if row.source == "upload":
-        return
-    signature = image_rows.signature_of([path], image_rows.studies_folder(settings))
-    if signature != row.signature and file_sha256(path) != row.file_sha256:
+def _is_as_made(row: ImageRow, path: Path) -> bool:
+    """Tell whether a converted file is the one whose hash clients are told; else it is made anew."""
+    return not row.file_sha256 or file_sha256(path) == row.file_sha256
+
+
+def _check_unchanged(row: ImageRow, path: Path) -> None:
+    """Compare the whole file: a disk that changes a bit changes neither size nor time."""
+    # The file store has compared an upload already.
+    if row.source != "upload" and file_sha256(path) != row.file_sha256:
         raise ImagingError(f"the file of image {row.id} changed since it was registered")

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     session_minutes: float = Field(60.0, gt=0, description="How long an uploaded session lives")
     scan_seconds: float = Field(10.0, gt=0, description="Pause between looks at the studies folder")
     infer_timeout_s: float = Field(600.0, gt=0, description="Longest wait for a prediction")
+    task_timeout_s: float = Field(
+        86400.0, gt=0, description="Longest wait for a task that a client waits for"
+    )
     upload_limit_mb: int = Field(2048, ge=1, description="Largest upload that is accepted")
     label_limit_mb: int = Field(
         512, ge=1, description="Largest label, and request to store DICOM: held in memory"

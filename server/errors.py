@@ -29,6 +29,7 @@ from app.errors import (
 )
 from app.integrity.damage import note_damage
 from app.store.faults import storage_error
+from server.log_lines import without_paths
 from server.security.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def error_answer(status: int, sentence: str) -> JSONResponse:
 async def _answer_deliberate(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, CacLabelError):
         raise error
-    answer = error_answer(status_of(error), str(error))
+    answer = error_answer(status_of(error), without_paths(str(error)))
     if answer.status_code == _UNKNOWN_CLIENT:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer

@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Final
 
-from app.settings import Settings
 from server.security.redaction import RedactingFormatter
 
 _MARK: Final = "    | "
@@ -41,15 +40,17 @@ def escaped(text: str) -> str:
     )
 
 
-def without_paths(text: str, settings: Settings) -> str:
+def without_paths(text: str, *folders: Path) -> str:
     """Return a text without the folders of this machine; the names of files stay.
 
-    The folders of the deployment come first: their names may have blanks.
+    Args:
+        text: Any text.
+        folders: Folders whose names may have blanks, by which no path is known.
     """
-    for folder in (settings.data, settings.studies_folder):
-        for spelling in {str(folder), str(Path(folder).resolve())} if folder else ():
-            if spelling.startswith("/"):
-                text = text.replace(spelling + "/", "…/")
+    if "/" not in text:
+        return text
+    for folder in folders:
+        text = text.replace(f"{folder.resolve()}/", "…/")
     tops = {entry.name for entry in Path("/").iterdir()}
     # Addresses of our own routes look like paths, too.
     return _PATH.sub(lambda found: "…/" if found[0].split("/")[1] in tops else found[0], text)

@@ -71,7 +71,7 @@ def tail(settings: Settings, lines: int) -> str:
         raise NotFoundError("there is no log yet; it starts with `caclabel serve`")
     with path.open(encoding="utf-8", errors="replace") as file:
         text = "".join(deque(file, maxlen=lines if lines > 0 else None))
-    return without_paths(text, settings)
+    return without_paths(text, *filter(None, (settings.data, settings.studies_folder)))
 
 
 def gpu_state() -> str:

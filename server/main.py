@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _add_middleware(application: FastAPI, settings: Settings) -> None:
-    application.add_middleware(UploadLimitMiddleware, settings=settings)
+    application.add_middleware(UploadLimitMiddleware)
     rules = RouteRules(ALL_ROUTERS, application.routes)
     application.add_middleware(AccessMiddleware, rules=rules, settings=settings)
     application.add_middleware(SlashMiddleware)

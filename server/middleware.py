@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.settings import Settings
+from server.errors import error_answer
 
 _MEGABYTE: Final = 1 << 20
 
@@ -40,56 +41,59 @@ class SlashMiddleware:
         """Pass the request on with its path spelled without a slash at its end."""
         if scope["type"] == "http":
             scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+                # Not every database takes one, and nothing is called so.
+                await error_answer(400, "expected an address without NUL")(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
 
 class UploadLimitMiddleware:
     """Refuse a body that is too large, or has no room on the disk, while it streams in."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Stand in front of ``app`` and let bodies pass as the settings say."""
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand in front of ``app``."""
         self._app = app
-        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; reading more of its body than allowed raises a 413 or 507."""
         if scope["type"] == "http":
-            receive = self._counted(Headers(scope=scope), receive)
+            settings: Settings = scope["app"].state.services.settings
+            receive = _counted(Headers(scope=scope), receive, settings)
         await self._app(scope, receive, send)
 
-    def _counted(self, headers: Headers, receive: Receive) -> Receive:
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        limit_mb = self._limit_mb(kind)
-        stated = headers.get("content-length", "")
-        length = int(stated) if stated.isdecimal() else 0
-        is_spooled = kind == _FORM
-        come, looked_at = 0, -_LOOK_EVERY_BYTES
 
-        async def receive_counted() -> Message:
-            nonlocal come, looked_at
-            # Inside of the application, because form parsing answers 400 to every other error.
-            if max(come, length) > limit_mb * _MEGABYTE:
-                raise _too_large(limit_mb)
-            if is_spooled and come - looked_at >= _LOOK_EVERY_BYTES:
-                # It lies on the disk twice for a moment: as it came, and under its own name.
-                self._check_room(max(length - come, 0) + max(length, come))
-                looked_at = come
-            message = await receive()
-            come += len(message.get("body", b""))
-            if come > limit_mb * _MEGABYTE:
-                raise _too_large(limit_mb)
-            return message
+def _counted(headers: Headers, receive: Receive, settings: Settings) -> Receive:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    limit_mb = _limit_mb(kind, settings)
+    stated = headers.get("content-length", "")
+    length = int(stated) if stated.isdecimal() else 0
+    come, looked_at = 0, -_LOOK_EVERY_BYTES
 
-        return receive_counted
+    async def receive_counted() -> Message:
+        nonlocal come, looked_at
+        # Inside of the application, because form parsing answers 400 to every other error.
+        if max(come, length) > limit_mb * _MEGABYTE:
+            raise _too_large(limit_mb)
+        if kind == _FORM and come - looked_at >= _LOOK_EVERY_BYTES:
+            # It lies on the disk twice for a moment: as it came, and under its own name.
+            needed = max(length - come, 0) + max(length, come)
+            check_room(settings.data, needed, reserve_mb=settings.disk_reserve_mb)
+            looked_at = come
+        message = await receive()
+        come += len(message.get("body", b""))
+        if come > limit_mb * _MEGABYTE:
+            raise _too_large(limit_mb)
+        return message
 
-    def _limit_mb(self, kind: str) -> int:
-        whole = self._settings.upload_limit_mb
-        if kind == _FORM:
-            return whole
-        return min(whole, self._settings.label_limit_mb if kind == _PARTS else _PLAIN_BODY_MB)
+    return receive_counted
 
-    def _check_room(self, needed: int) -> None:
-        check_room(self._settings.data, needed, reserve_mb=self._settings.disk_reserve_mb)
+
+def _limit_mb(kind: str, settings: Settings) -> int:
+    if kind == _FORM:
+        return settings.upload_limit_mb
+    most = settings.label_limit_mb if kind == _PARTS else _PLAIN_BODY_MB
+    return min(settings.upload_limit_mb, most)
 
 
 def check_room(folder: Path, needed: int, *, reserve_mb: int) -> None:

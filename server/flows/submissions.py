@@ -62,6 +62,7 @@ def add_image(
             name=file.name,
             info=params,
             now=now,
+            database=services.database,
         )
     with services.database.writing() as session:
         row = images.keep_upload(session, checked, now=now)

@@ -12,6 +12,7 @@ from app.jobs import JobKind
 from app.store.tables import JobRow, Json
 from server.dependencies import Services
 from server.flows.waiting import run_and_wait
+from server.log_lines import without_paths
 from server.wire.finite import finite
 from server.wire.options import DEFAULT_CLIENT
 from server.wire.schemas import TaskOut
@@ -32,9 +33,6 @@ _STATUS: Final = {
     "canceled": "STOPPED",
 }
 
-_SYNC_TIMEOUT_S: Final = 24 * 3600.0
-"""Longest wait of a client that asked to wait for the end of a job."""
-
 
 def task_of(job: JobRow) -> TaskOut:
     """Return the task a client sees."""
@@ -45,7 +43,7 @@ def task_of(job: JobRow) -> TaskOut:
         start_ts=_local_time(job.started_at or job.created_at),
         end_ts=_local_time(job.ended_at) if job.ended_at else None,
         # 3D Slicer reads the last line without asking whether there is one.
-        details=job.details or [job.status],
+        details=[without_paths(line) for line in job.details] or [job.status],
         progress=job.progress,
     )
 
@@ -123,7 +121,7 @@ def started(
 ) -> TaskOut | Json:
     """Start a job in a transaction of its own; answer its task, or wait for its result."""
     if wait:
-        done = run_and_wait(services, start, _SYNC_TIMEOUT_S)
+        done = run_and_wait(services, start, services.settings.task_timeout_s)
         return finite(done.result) or task_of(done)
     with services.database.writing() as session:
         return task_of(start(session))

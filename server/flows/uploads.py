@@ -20,8 +20,9 @@ _SEPARATORS: Final = re.compile(r"[/\\]")
 
 
 def bare_name(upload: UploadFile) -> str:
-    """Return the file's name without the folders of the client's machine."""
-    return _SEPARATORS.split(upload.filename or "")[-1]
+    """Return the file's name without the folders of the client's machine, as it can be printed."""
+    name = _SEPARATORS.split(upload.filename or "")[-1]
+    return "".join(each for each in name if each.isprintable())
 
 
 def read_label(settings: Settings, upload: UploadFile) -> bytes:

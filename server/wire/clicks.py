@@ -114,4 +114,6 @@ def _list(given: Mapping[str, JsonValue], name: str) -> list[JsonValue]:
 def _index(number: JsonValue) -> int | None:
     if isinstance(number, bool) or not isinstance(number, int | float):
         return None
+    if isinstance(number, int):
+        return number
     return round(number) if math.isfinite(number) else None

@@ -7,9 +7,9 @@ number, as text or as an empty text, and a choice as a text or as a list with it
 import json
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import JsonValue
+from pydantic import AfterValidator, JsonValue
 
 from app.access.identity import acting_name
 from app.errors import InvalidInputError
@@ -20,11 +20,54 @@ Option = bool | int | float | str | list[str]
 Options = Mapping[str, Option]
 """Declared options by name."""
 
-JsonObject = dict[str, JsonValue]
+_DEEPEST: Final = 32
+"""Most levels of JSON; what clients send has four. Every later step goes down all of them."""
+
+_LONGEST_NUMBER: Final = 10**15
+"""Whole numbers from here on are no count, index or seed, and some steps cannot take them."""
+
+
+def check_json(value: object, deepest: int = _DEEPEST) -> None:
+    """Refuse JSON that no later step could keep, calculate with or answer.
+
+    Raises:
+        ValueError: If it is nested too deeply, or holds a huge number, a NUL or half a character.
+    """
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, int) and abs(value) >= _LONGEST_NUMBER:
+        raise ValueError("expected whole numbers of at most 15 digits")
+    elif isinstance(value, dict | list):
+        if deepest == 0:
+            raise ValueError(f"expected JSON of at most {_DEEPEST} levels")
+        for each in value:
+            check_json(each, deepest - 1)
+        for each in value.values() if isinstance(value, dict) else ():
+            check_json(each, deepest - 1)
+
+
+def _checked(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    check_json(value)
+    return value
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise ValueError("expected text without NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("expected text of whole characters, got a lone surrogate") from None
+
+
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_checked)]
 """A JSON object as a client sent it."""
 
 DEFAULT_CLIENT: Final = "unknown"
 """Who did it when a client does not say who it is."""
+
+_LONGEST_NAME: Final = 256
+"""Most characters of the name of a client."""
 
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
@@ -42,7 +85,7 @@ def read_object(text: str, place: str) -> JsonObject:
     """Read a JSON object from the text of a form field; an empty text is an empty object.
 
     Raises:
-        InvalidInputError: If the text is not a JSON object, or holds half a character.
+        InvalidInputError: If the text is not a JSON object, or one that ``check_json`` refuses.
     """
     try:
         value = json.loads(text or "{}")
@@ -50,7 +93,10 @@ def read_object(text: str, place: str) -> JsonObject:
         raise InvalidInputError(f"{place}: expected a JSON object, got {text[:40]!r}") from None
     if not isinstance(value, dict):
         raise InvalidInputError(f"{place}: expected a JSON object, got {text[:40]!r}")
-    _check_characters(json.dumps(value, ensure_ascii=False), place)
+    try:
+        check_json(value)
+    except ValueError as error:
+        raise InvalidInputError(f"{place}: {error}") from None
     return value
 
 
@@ -60,21 +106,16 @@ def client_of(given: Mapping[str, JsonValue]) -> str:
     Who had to log in is who they are, whatever name they give.
 
     Raises:
-        InvalidInputError: If the name holds half a character.
+        InvalidInputError: If the name holds half a character, a NUL, or is too long.
     """
     client = str(given.get("client_id") or DEFAULT_CLIENT)
-    _check_characters(client, "client_id")
-    return acting_name(client)
-
-
-def _check_characters(text: str, place: str) -> None:
-    """Refuse lone surrogates, which JSON can escape but nobody can keep or send."""
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidInputError(
-            f"{place}: expected text of whole characters, got a lone surrogate"
-        ) from None
+        _check_text(client)
+    except ValueError as error:
+        raise InvalidInputError(f"client_id: {error}") from None
+    if len(client) > _LONGEST_NAME:
+        raise InvalidInputError(f"client_id: expected at most {_LONGEST_NAME} characters")
+    return acting_name(client)
 
 
 def _read(name: str, default: Option, value: JsonValue) -> JsonValue:
