@@ -72,7 +72,7 @@ def load_image(settings: Settings, files: FileStore, row: ImageRow) -> AxialImag
 
 def find_image(settings: Settings, row: ImageRow) -> AxialImage | None:
     """Return an image whose array is kept, None where it has to be decoded."""
-    path = _array_path(settings, row)
+    path = array_path(settings, row)
     if not mark_used(path):
         return None
     stored = image_rows.grid_of(row)
@@ -97,7 +97,7 @@ def keep_image(settings: Settings, row: ImageRow, image: AxialImage) -> None:
 
     An image that could not be kept, as on a full disk, is decoded again the next time.
     """
-    path = _array_path(settings, row)
+    path = array_path(settings, row)
     if mark_used(path):
         return
     try:
@@ -108,10 +108,11 @@ def keep_image(settings: Settings, row: ImageRow, image: AxialImage) -> None:
 
 def is_kept(settings: Settings, row: ImageRow) -> bool:
     """Tell whether the array of an image is kept."""
-    return _array_path(settings, row).exists()
+    return array_path(settings, row).exists()
 
 
-def _array_path(settings: Settings, row: ImageRow) -> Path:
+def array_path(settings: Settings, row: ImageRow) -> Path:
+    """Return where the array of an image lies when it is kept."""
     return settings.cache / "arrays" / f"{row.content_sha256}.npy"
 
 

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from app.integrity.findings import Report, Told
 from app.integrity.opening import check_revision, looking
+from app.integrity.pictures import check_images
 from app.integrity.references import Reference, references
 from app.integrity.rows import check_database, check_rows
-from app.integrity.studies import check_studies
 from app.integrity.weights import check_card
 from app.settings import Settings
 from app.store.files import file_sha256
@@ -63,7 +63,7 @@ def _check(session: Session, settings: Settings, report: Report, told: Told) -> 
     check_rows(session, report)
     _check_files(settings.data, named, report, told)
     _check_rest(settings.data, lying - named.keys(), report, told)
-    check_studies(session, settings, report, told)
+    check_images(session, settings, report, told)
 
 
 def _named(session: Session) -> dict[str, list[Reference]]:

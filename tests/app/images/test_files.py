@@ -72,3 +72,27 @@ class TestFiles:
         for row in all_images(deployment).values():
             with pytest.raises(NotFoundError):
                 images.open_volume(deployment.settings, deployment.files, row)
+
+    def test_a_bit_that_the_disk_changed_is_not_served(self, deployment: Deployment) -> None:
+        path = volume_file(deployment.studies)
+        scan(deployment)
+        row = all_images(deployment)["case"]
+        before, content = path.stat(), bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(ImagingError, match="case changed since it was registered"):
+            images.image_file(deployment.settings, deployment.files, row)
+
+    def test_a_converted_file_that_the_disk_changed_is_made_anew(
+        self, deployment: Deployment
+    ) -> None:
+        write_dicom(deployment.studies / "series")
+        scan(deployment)
+        (row,) = all_images(deployment).values()
+        path = images.image_file(deployment.settings, deployment.files, row)
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        again = images.image_file(deployment.settings, deployment.files, row)
+        np.testing.assert_array_equal(read_volume(again).hu, make_volume().hu)
+        assert row.file_sha256 == file_sha256(again)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from app import images
+from app.arrays import array_path, load_image
 from app.errors import ConflictError, NotFoundError
 from app.integrity.check import check_folder
 from app.integrity.findings import Report
@@ -136,3 +138,16 @@ def test_images_of_the_studies_folder_are_compared_with_what_they_showed(
     blind = folder.settings.model_copy(update={"studies": None})
     (line,) = lines(check_folder(blind))
     assert line.startswith("note: 2 images of the studies folder: their files were not looked at")
+
+
+def test_an_array_that_shows_something_else_than_its_image_is_found(folder: Folder) -> None:
+    with folder.database.reading() as session:
+        row = images.get_image(session, "case_1")
+    load_image(folder.settings, folder.files, row)
+    assert lines(check_folder(folder.settings)) == []
+    path = array_path(folder.settings, row)
+    flip_a_byte(path)
+    (line,) = lines(check_folder(folder.settings))
+    assert line.startswith(f"damaged: cache/arrays/{path.name} (image case_1): it is not what")
+    path.write_bytes(b"no array at all")
+    assert not check_folder(folder.settings).is_sound
