@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check fix bench openapi screenshots settings clean
+.PHONY: help install demo run test check fix fuzz soak bench openapi screenshots settings clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,17 @@ check: $(READY) ## Format, lint, types, import contracts, tests
 fix: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Takes hours; SIGKILL to server and worker at random moments while labels come in.
+soak: $(READY) ## Kill the server and its worker 200 times and look for losses
+	$(BIN)/python -m tests.journeys.soak --rounds 200
+
+# In one process, so that an input that ends it is known: the last one written below FUZZ_DIR.
+FUZZ_SECONDS ?= 600
+FUZZ_DIR ?= /tmp/caclabel-fuzz
+
+fuzz: $(READY) ## Send broken files and requests for so long: make fuzz FUZZ_SECONDS=600
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -n 0 --timeout 0 --basetemp $(FUZZ_DIR) tests/fuzz
 
 bench: $(READY) ## Measure and print the figures of docs/benchmarks.md
 	$(BIN)/caclabel bench
