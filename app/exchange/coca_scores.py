@@ -9,7 +9,8 @@ from typing import Final
 
 import openpyxl
 
-from app.errors import InvalidInputError
+from app.errors import ImagingError, InvalidInputError
+from app.imaging.archive import open_archive
 from app.store.tables import Json
 
 REFERENCE_KEY: Final = "reference_scores"
@@ -26,6 +27,12 @@ _COLUMNS: Final[Mapping[str, str]] = {
 
 _NAME_COLUMN: Final = "filename"
 """Column of the key; in the file itself it ends in a blank."""
+
+_MAX_PARTS: Final = 100
+"""Most files inside of the table; it has about ten."""
+
+_MAX_BYTES: Final = 64 << 20
+"""Most bytes that they have unpacked; the table has some ten thousand."""
 
 _MAX_ROWS: Final = 100_000
 """Most rows that are read; the table has 213."""
@@ -54,10 +61,13 @@ def read_reference_scores(path: Path) -> dict[str, Json | None]:
         InvalidInputError: If the file is no such table.
     """
     try:
+        # The reader unpacks whole parts into memory; opened alone, sizes and kinds are checked.
+        with open_archive(path, max_files=_MAX_PARTS, max_bytes=_MAX_BYTES):
+            pass
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         rows = iter(list(book.worksheets[0].iter_rows(values_only=True, max_row=_MAX_ROWS)))
         book.close()
-    except _DAMAGES as error:
+    except (*_DAMAGES, ImagingError) as error:
         raise InvalidInputError(f"{path.name} cannot be read") from error
     return dict(_scores(rows, path.name))
 

@@ -7,13 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from fastapi import HTTPException, UploadFile
+from fastapi import Depends, HTTPException, Request, UploadFile
 
 from app import images
+from app.errors import InvalidInputError
 from app.sessions import UploadedFile
 from app.settings import Settings
 
 _CHUNK_BYTES: Final = 1 << 20
+
+_SEVERAL: Final = "files"
+"""The one field that there may be several of: the files of a series."""
 
 _SEPARATORS: Final = re.compile(r"[/\\]")
 """Separators of folders; clients send the whole path of the file on their own machine."""
@@ -36,6 +40,22 @@ def read_label(settings: Settings, upload: UploadFile) -> bytes:
     if len(content) > limit:
         raise HTTPException(413, f"the label is larger than {settings.label_limit_mb} MB")
     return content
+
+
+async def _check_single(request: Request) -> None:
+    """Refuse a form that has a field twice: one of the two would be passed over without a word.
+
+    Raises:
+        InvalidInputError: If it has.
+    """
+    form = await request.form()
+    for name in form:
+        if name != _SEVERAL and len(form.getlist(name)) > 1:
+            raise InvalidInputError(f"{name[:40]}: expected one of it in the form, got several")
+
+
+SingleFields = Depends(_check_single)
+"""Makes a route refuse forms with a field twice; forms are parsed once in all."""
 
 
 @contextmanager

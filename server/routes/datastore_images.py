@@ -10,11 +10,12 @@ from app.store.tables import Json
 from server.dependencies import DatabaseDep, Now, ReadSession, ServicesDep
 from server.flows import downloads, submissions
 from server.flows.heartbeats import NotedRequest
+from server.flows.uploads import SingleFields
 from server.wire.ids import ImageId
 from server.wire.options import DEFAULT_CLIENT, client_of, read_object
 from server.wire.schemas import ImageOut
 
-router = APIRouter(prefix="/datastore", tags=["datastore: images"])
+router = APIRouter(prefix="/datastore", tags=["datastore: images"], dependencies=[SingleFields])
 
 
 @router.put("")

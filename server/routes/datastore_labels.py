@@ -10,11 +10,12 @@ from app.store.tables import Json
 from server.dependencies import DatabaseDep, FilesDep, Now, ReadSession, ServicesDep
 from server.flows import downloads, submissions
 from server.flows.heartbeats import NotedRequest
+from server.flows.uploads import SingleFields
 from server.wire.ids import ImageId
 from server.wire.options import DEFAULT_CLIENT, read_object
 from server.wire.scores import LabelOut, label_answer
 
-router = APIRouter(prefix="/datastore", tags=["datastore: labels"])
+router = APIRouter(prefix="/datastore", tags=["datastore: labels"], dependencies=[SingleFields])
 
 
 @router.put("/label")

@@ -10,10 +10,11 @@ from server.flows.answering import Target
 from server.flows.heartbeats import NotedInference
 from server.flows.infer_answers import Output
 from server.flows.temporary_images import session_for
+from server.flows.uploads import SingleFields
 from server.wire.catalog import AnsweringModel
 from server.wire.ids import ImageId
 
-router = APIRouter(prefix="/infer", tags=["infer"])
+router = APIRouter(prefix="/infer", tags=["infer"], dependencies=[SingleFields])
 
 
 @router.post("/{model}", response_class=Response, dependencies=[NotedInference])

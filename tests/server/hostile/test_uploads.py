@@ -164,6 +164,24 @@ def test_another_content_type_is_refused(kind: str, content: bytes, site: Site) 
     sentence(answer, answer.status_code)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("PUT", "/datastore/label?image=case", "label"),
+        ("PUT", "/datastore?image=x", "file"),
+        ("POST", "/infer/lesion_click?image=case", "params"),
+    ],
+)
+def test_a_field_that_comes_twice_is_refused(
+    method: str, path: str, field: str, site: Site
+) -> None:
+    site.upload("case")
+    content = label_bytes() if field == "label" else image_bytes()
+    parts = [(field, (None, "{}") if field == "params" else ("x.nrrd", content))] * 2
+    told = sentence(site.client.request(method, path, files=parts), 422)
+    assert told == f"{field}: expected one of it in the form, got several"
+
+
 def test_more_parts_than_a_form_has_are_refused(site: Site) -> None:
     part = b'--x\r\nContent-Disposition: form-data; name="params"\r\n\r\n{}\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
