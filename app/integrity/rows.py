@@ -76,7 +76,7 @@ def _check_versions(session: Session, report: Report) -> None:
 
 def _check_submissions(session: Session, report: Report) -> None:
     """Every submission in the trail has its label version, with the hash it had."""
-    kept = {
+    kept: dict[tuple[str, object, object], str] = {
         (image_id, tag, version): sha256
         for image_id, tag, version, sha256 in session.execute(
             select(LabelRow.image_id, LabelRow.tag, LabelRow.version, LabelRow.sha256)

@@ -92,7 +92,8 @@ def _due(session: Session, settings: Settings, now: float) -> _Fresh | None:
     if fresh.images < settings.train_every or count < settings.first_training:
         return None
     newest_at = session.scalars(select(func.max(LabelRow.created_at)).where(*_IS_CURRENT)).one()
-    is_quiet = now - newest_at >= settings.train_quiet_seconds
+    # A label from the future is of before the clock was set back, and no reason to wait for it.
+    is_quiet = not 0 <= now - newest_at < settings.train_quiet_seconds
     is_overdue = fresh.images >= _IMPATIENCE * settings.train_every
     return fresh if is_quiet or is_overdue else None
 

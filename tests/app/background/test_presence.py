@@ -14,6 +14,13 @@ def test_a_worker_is_alive_for_a_while_after_its_last_sign(deployment: Deploymen
     assert found == {"new": True, "old": False}
 
 
+def test_a_sign_of_before_the_clock_was_set_back_proves_nothing(deployment: Deployment) -> None:
+    with deployment.database.writing() as session:
+        session.add(WorkerRow(id="dead", seen_at=5000.0, started_at=0.0))
+    with deployment.database.reading() as session:
+        assert not known_workers(session, now=100.0)[0].is_alive
+
+
 def test_nobody_is_known_at_first(deployment: Deployment) -> None:
     with deployment.database.reading() as session:
         assert known_workers(session, now=1.0) == []

@@ -84,6 +84,12 @@ def test_every_label_begins_the_quiet_anew(context: WorkContext, clock: Clock) -
     assert look(context, clock, 160.0)
 
 
+def test_a_clock_that_was_set_back_is_not_waited_for(context: WorkContext, clock: Clock) -> None:
+    for number in range(2):
+        label(context, number, at=100_000.0)
+    assert look(context, clock, 50_000.0)
+
+
 def test_an_annotator_who_never_rests_is_not_waited_for(context: WorkContext, clock: Clock) -> None:
     for number in range(4):
         label(context, number, at=1.0 + number)
