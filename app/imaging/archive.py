@@ -22,7 +22,7 @@ _MAX_TABLE_BYTES: Final = 4 << 20
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Compressions that are unpacked; of others, four kilobytes become gigabytes at once."""
 
-_DAMAGES: Final = (*PARSER_ERRORS, zipfile.BadZipFile)
+_DAMAGES: Final[tuple[type[Exception], ...]] = (*PARSER_ERRORS, zipfile.BadZipFile)
 """Raised for damaged archives, encrypted ones and names that are no text."""
 
 _OF_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)

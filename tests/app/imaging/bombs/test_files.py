@@ -45,7 +45,9 @@ def test_what_follows_the_voxels_is_not_unpacked(tmp_path: Path) -> None:
 
 def test_bzip2_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.nrrd"
-    path.write_bytes(NRRD.replace("gzip", "bzip2").encode() + bz2.compress(make_volume().hu))
+    path.write_bytes(
+        NRRD.replace("gzip", "bzip2").encode() + bz2.compress(make_volume().hu.tobytes())
+    )
     with pytest.raises(ImagingError, match="raw or gzip as encoding, got 'bzip2'"):
         read_volume_file(path)
 
