@@ -17,6 +17,7 @@ from app.errors import NotFoundError
 from app.inference import find_prediction
 from app.intake.pool import current_labels
 from app.prediction.prediction import Prediction, predict
+from app.prediction_keys import prediction_key
 from app.recipes import calcium
 from app.settings import Settings
 from app.store.tables import ImageRow, JobRow, Json, LabelRow, ModelVersionRow, PredictionRow
@@ -140,7 +141,7 @@ def _uncertainty(context: WorkContext) -> Json:
                 PredictionRow.lesion_uncertainty,
             )
             .join(ModelVersionRow)
-            .where(ModelVersionRow.is_active)
+            .where(ModelVersionRow.is_active, PredictionRow.key == prediction_key(context.settings))
             .order_by(PredictionRow.image_id)
         )
         return {

@@ -18,11 +18,11 @@ from app.imaging.volume_writer import write_volume
 from app.intake.label_check import encode_canonical
 from app.prediction.prediction import Prediction
 from app.recipes import calcium
-from app.store.tables import JobRow
+from app.store.tables import JobRow, Json
 from strategies.aggregation import ImageUncertainty
 from strategies.uncertainty import VarianceShares
 from tests.app.conftest import Deployment
-from tests.app.pool import add_model_version, add_prediction
+from tests.app.pool import add_image, add_model_version, add_prediction
 from tests.app.submitting import submit_label
 from tests.factories import make_grid
 
@@ -106,9 +106,24 @@ def test_dice_forgives_paint_below_the_threshold(deployment: Deployment, tmp_pat
     with deployment.database.writing() as session:
         row = add_prediction(session, "a", add_model_version(session).id, uncertainty=0.0)
         row.sha256 = deployment.files.put(encode_canonical(drawn(bright), image.grid), ".nrrd")
+    assert evaluated(deployment, "dice") == {"a": {"dice": 1.0}}
+
+
+def test_uncertainties_of_other_settings_are_not_told(deployment: Deployment) -> None:
+    with deployment.database.writing() as session:
+        for image in "ab":
+            add_image(session, image)
+        version = add_model_version(session).id
+        add_prediction(session, "a", version, uncertainty=0.5)
+        for image in "ab":
+            add_prediction(session, image, version, uncertainty=0.25, key="other")
+    measures = {"clinical_uncertainty": 0.5, "lesion_uncertainty": 0.5}
+    assert evaluated(deployment, "uncertainty") == {"a": measures}
+
+
+def evaluated(deployment: Deployment, method: str) -> Json:
+    """Run a scoring method to its end."""
     context = WorkContext(deployment.settings, deployment.database, deployment.files, "cpu")
-    work = evaluate_labels(context, JobRow(request={"method": "dice"}))
-    results = (
-        result for progress, result in map(next_unit, itertools.repeat(work)) if not progress
-    )
-    assert next(results) == {"a": {"dice": 1.0}}
+    work = evaluate_labels(context, JobRow(request={"method": method}))
+    units = map(next_unit, itertools.repeat(work))
+    return next(result for progress, result in units if not progress)
