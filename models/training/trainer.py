@@ -169,6 +169,7 @@ class Trainer:
         try:
             validation = self._validate(should_stop)
         except StoppedValidationError:
+            self._epoch -= 1
             self._go_back()
             return self._report(losses, None, started, is_canceled=True)
         self._keep_best(validation)
@@ -224,10 +225,8 @@ class Trainer:
             weights = MultiTaskNetwork(config).state_dict()
         self._network = load_network(config, weights, device)
         self._average = load_network(config, weights, device)
-        weights = {task.name: 1.0 for task in self._network_config.tasks}
-        self._weighting = make_weighting(
-            self._config.weighting, weights | dict(self._config.task_weights)
-        ).to(self._device)
+        shares = {task.name: 1.0 for task in config.tasks} | dict(self._config.task_weights)
+        self._weighting = make_weighting(self._config.weighting, shares).to(device)
         self._optimizer = make_optimizer(
             self._network,
             self._weighting,
@@ -308,10 +307,8 @@ class Trainer:
             )
 
     def _validate(self, should_stop: Callable[[], bool]) -> Validation | None:
-        is_due = (
-            self._epoch % self._config.validate_every == 0 or self._epoch >= self._config.epochs
-        )
-        if not self._validation or not is_due:
+        is_last = self._epoch >= self._config.epochs
+        if not self._validation or not (is_last or self._epoch % self._config.validate_every == 0):
             return None
         return validate(
             self._average,
@@ -394,7 +391,10 @@ class Trainer:
         self._best_loss = None if best_loss is None else float(str(best_loss))
 
     def _go_back(self) -> None:
-        """Return to the end of the last whole epoch."""
+        """Return to the end of the last whole epoch, or to the weights that were begun with."""
         if self._epoch == 0 or not self.resume():
+            begun = self._best  # No epoch was better yet.
             self._build()
-            self._begin()
+            self._network.load_state_dict(begun)
+            self._average.load_state_dict(begun)
+            self._best = begun

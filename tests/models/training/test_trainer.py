@@ -82,6 +82,29 @@ def test_validation_can_be_stopped_and_leaves_no_trace(tmp_path: Path) -> None:
     assert_equal(whole, finish(trainer, tmp_path / "b" / "best.safetensors"))
 
 
+def test_a_stop_leaves_the_weights_that_the_training_began_with(tmp_path: Path) -> None:
+    initial = make_trainer(tmp_path / "before").weights
+    near = replace(QUICK, start="shrink_perturb", seed=5)
+    cases, held_out = [planted_case(1), planted_case(2)], [planted_case(3)]
+    whole, stopped = (
+        Trainer(tiny_network(), near, cases, held_out, tmp_path / name, initial) for name in "ab"
+    )
+    answers = iter([False, False, True])
+    assert run_epoch(stopped, lambda: next(answers)).is_canceled
+    assert_equal(
+        finish(whole, tmp_path / "a" / "best.safetensors"),
+        finish(stopped, tmp_path / "b" / "best.safetensors"),
+    )
+
+
+def test_a_stop_in_the_first_validation_leaves_another_state_alone(tmp_path: Path) -> None:
+    run_epoch(make_trainer(tmp_path, replace(QUICK, seed=1)))
+    trainer = make_trainer(tmp_path)
+    answers = iter([False, False, False, True])
+    assert run_epoch(trainer, lambda: next(answers)).is_canceled
+    assert trainer.epoch == 0
+
+
 def test_other_seed_other_weights(tmp_path: Path) -> None:
     first = finish(make_trainer(tmp_path / "a"), tmp_path / "a" / "best.safetensors")
     other = finish(
