@@ -1,6 +1,7 @@
 """What a model version says about an image: labels, scores, and how sure it is of them."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,8 +59,20 @@ class Prediction:
         return float(np.median(self.agatston_samples.sum(axis=1)))
 
 
-def predict(predictor: Predictor, image: AxialImage, settings: Settings) -> Prediction:
-    """Predict an image and score what was found, in every sample."""
+def predict(
+    predictor: Predictor,
+    image: AxialImage,
+    settings: Settings,
+    on_progress: Callable[[float], None] | None = None,
+) -> Prediction:
+    """Predict an image and score what was found, in every sample.
+
+    Args:
+        predictor: The network.
+        image: The image.
+        settings: Settings of the deployment.
+        on_progress: Told the finished fraction of the slices; may raise to end the prediction.
+    """
     started = time.monotonic()
     raw = predictor.predict(
         image.hu,
@@ -67,6 +80,7 @@ def predict(predictor: Predictor, image: AxialImage, settings: Settings) -> Pred
         threshold_hu=image.threshold_hu,
         samples=settings.samples,
         seed=settings.seed,
+        on_progress=on_progress,
     )
     labeled = label_map(raw)
     samples = _agatston(image, raw, raw.artery_samples, settings)

@@ -5,6 +5,7 @@ canonical label map in the file store.
 """
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -30,11 +31,23 @@ _TRIES: Final = 3
 """How often an image is predicted whose files change all the while."""
 
 
-def predict_pool_image(context: WorkContext, version_id: int, image_id: str) -> PredictionRow:
+def predict_pool_image(
+    context: WorkContext,
+    version_id: int,
+    image_id: str,
+    on_progress: Callable[[float], None] | None = None,
+) -> PredictionRow:
     """Return the prediction of an image as it is when this returns.
 
     A stored prediction costs nothing. A scan may have replaced the image's files while they were
     predicted; then they are predicted anew.
+
+    Args:
+        context: What the worker has.
+        version_id: Model version that predicts.
+        image_id: The image.
+        on_progress: Told the finished fraction of the slices; what it raises ends the prediction,
+            of which nothing is kept.
 
     Raises:
         NotFoundError: If there is no such image or model version.
@@ -42,7 +55,7 @@ def predict_pool_image(context: WorkContext, version_id: int, image_id: str) -> 
         ConflictError: If the image changes again and again.
     """
     for _ in range(_TRIES):
-        row = _predict_as_it_was(context, version_id, image_id)
+        row = _predict_as_it_was(context, version_id, image_id, on_progress)
         if row is not None:
             return row
     raise ConflictError(f"image {image_id} changed while it was predicted; try again")
@@ -105,7 +118,10 @@ def encode_label_map(
 
 
 def _predict_as_it_was(
-    context: WorkContext, version_id: int, image_id: str
+    context: WorkContext,
+    version_id: int,
+    image_id: str,
+    on_progress: Callable[[float], None] | None,
 ) -> PredictionRow | None:
     settings = context.settings
     with context.database.reading() as session:
@@ -116,7 +132,7 @@ def _predict_as_it_was(
         return known
     predictor = load_predictor(checkpoint_path(settings, version.job_id), context.device)
     image = load_image(settings, context.files, image_row)
-    prediction = predict(predictor, image, settings)
+    prediction = predict(predictor, image, settings, on_progress)
     digest = context.files.put(encode_label_map(prediction.labels, image), LABEL_EXTENSION)
     row = prediction_row(prediction, image_id, version_id, digest, settings)
     row.created_at = context.clock()

@@ -6,7 +6,7 @@ new version is promoted.
 """
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ def judge(
 
     Args:
         context: What the worker has.
-        job_id: The training, which may be stopped between two images.
+        job_id: The training, which may be stopped between two batches of slices.
         label_ids: Labels of the validation patients; those that cover no calcium are left aside.
         challenger: Id of the new version.
         champion: Id of the version that answers, or None.
@@ -66,11 +66,15 @@ def judge(
     versions = [challenger] if champion is None else [challenger, champion]
     found: list[list[CaseResult]] = [[] for _ in versions]
     left_out = 0
-    for number, (label, image) in enumerate(pairs, start=1):
+
+    def check(_fraction: float = 0.0) -> None:
         context.turns.give_way()
         if should_stop():
             raise StoppedError
-        results = _measure(context, label, image, versions)
+
+    for number, (label, image) in enumerate(pairs, start=1):
+        check()
+        results = _measure(context, label, image, versions, check)
         left_out += results is None
         for cases, result in zip(found, results or [], strict=False):
             cases.append(result)
@@ -80,11 +84,17 @@ def judge(
 
 
 def _measure(
-    context: WorkContext, label: LabelRow, image: ImageRow, versions: Sequence[int]
+    context: WorkContext,
+    label: LabelRow,
+    image: ImageRow,
+    versions: Sequence[int],
+    check: Callable[[float], None],
 ) -> list[CaseResult] | None:
     """Measure every version on an image; None when it cannot be read any more."""
     try:
-        predictions = [predict_pool_image(context, version, image.id) for version in versions]
+        predictions = [
+            predict_pool_image(context, version, image.id, check) for version in versions
+        ]
         return [case_result(context, label, image, prediction) for prediction in predictions]
     except CacLabelError as error:
         logger.warning("image %s was left out of the judging: %s", image.id, error)

@@ -1,13 +1,14 @@
 """Trainings judged on real predictions; the networks are planted where only the gate matters."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
 from app import audit, jobs, model_versions
-from app.background.work import Progress, StoppedError, WorkContext
+from app.background.work import Progress, StoppedError, Turns, WorkContext
 from app.store.tables import AuditRow, JobRow, PredictionRow
 from app.training.job import train
 from tests.app.conftest import Deployment
@@ -138,6 +139,25 @@ def test_a_stopped_judging_decides_nothing(context: WorkContext) -> None:
         list(work)
     assert planted.versions(context)[-1].decision is None
     assert len(trail(context)) == 1
+
+
+class Impatient(Turns):
+    """Stops whoever gives way for the second time."""
+
+    calls = 0
+
+    def give_way(self) -> None:
+        self.calls += 1
+        if self.calls > 1:
+            raise StoppedError
+
+
+def test_a_judging_can_be_stopped_within_an_image(context: WorkContext) -> None:
+    job = planted.request(context)
+    planted.plant(context, job, "nothing")
+    with pytest.raises(StoppedError):
+        next(train(replace(context, turns=Impatient()), job))
+    assert predictions(context) == 0
 
 
 def test_a_stop_while_cases_are_loaded_ends_the_training(context: WorkContext) -> None:
