@@ -1,10 +1,10 @@
 """A backup put into a new data folder, every file compared with the hash it had."""
 
-import json
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.integrity.backup import DATABASE, FORMAT, MANIFEST, Manifest, check_embedded, claim_folder
@@ -56,19 +56,18 @@ def read_manifest(folder: Path) -> Manifest:
         InvalidInputError: If it cannot be one.
     """
     try:
-        found = json.loads((folder / MANIFEST).read_bytes())
+        content = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(
             f"{folder} is no finished backup: it has no {MANIFEST}; take another one"
         ) from None
-    except ValueError:
-        raise InvalidInputError(f"{MANIFEST} of the backup is no JSON") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise InvalidInputError(f"expected a backup of format {FORMAT}")
-    manifest = Manifest(**{field.name: found.get(field.name) for field in fields(Manifest)})
-    files = manifest.files
-    is_sound = isinstance(files, dict) and DATABASE in files and all(map(_PATH.fullmatch, files))
-    if not is_sound:
+    try:
+        manifest = TypeAdapter(Manifest).validate_json(content)
+    except ValidationError:
+        raise InvalidInputError(f"expected a {MANIFEST} of format {FORMAT}") from None
+    if manifest.format != FORMAT:
+        raise InvalidInputError(f"expected a backup of format {FORMAT}, got {manifest.format!r}")
+    if DATABASE not in manifest.files or not all(map(_PATH.fullmatch, manifest.files)):
         raise InvalidInputError(f"{MANIFEST} of the backup names files that no backup has")
     return manifest
 

@@ -96,6 +96,13 @@ def test_a_backup_writes_nowhere_but_where_backups_do(
         restore(tmp_path / "backup", Settings(data=tmp_path / "restored"))
 
 
+@pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"format": "other"}'])
+def test_a_manifest_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(InvalidInputError, match="of format caclabel-backup-1"):
+        restore(tmp_path, Settings(data=tmp_path / "restored"))
+
+
 def test_nothing_is_written_over(folder: Folder, tmp_path: Path) -> None:
     back_up(folder.settings, tmp_path / "backup", now=5.0)
     with pytest.raises(ConflictError, match="is not empty"):
