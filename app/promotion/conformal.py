@@ -98,6 +98,9 @@ def spread(samples: Sequence[float]) -> float:
 def leave_one_out_coverage(errors: Sequence[float], level: float) -> float | None:
     """Return the share of errors that the quantile of the others holds.
 
+    By the ranks alone this is ``ceil(n * level) / n`` as long as no two errors are equal: it tells
+    nothing about the network.
+
     Returns:
         None when the others are too few for a quantile.
     """

@@ -91,6 +91,14 @@ def test_interval_holds_the_prediction_and_nothing_negative(
     assert high >= agatston * (1 - 1e-9) - 1e-9
 
 
+@pytest.mark.parametrize(("patients", "expected"), [(10, 9 / 10), (15, 14 / 15), (33, 30 / 33)])
+def test_left_out_coverage_is_the_same_for_every_network(patients: int, expected: float) -> None:
+    rng = np.random.default_rng(patients)
+    for deviation in (0.1, 3.0):
+        errors = rng.lognormal(0.0, deviation, patients).tolist()
+        assert leave_one_out_coverage(errors, 0.9) == pytest.approx(expected)
+
+
 def test_coverage_leaves_out_the_patient_it_asks_about() -> None:
     # With nine others the quantile is their largest; only the largest of all is not held.
     errors = [float(number) for number in range(10)]
