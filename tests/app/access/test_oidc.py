@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jwt
 import pytest
@@ -86,7 +87,7 @@ def test_a_token_of_the_issuer_is_its_users(issuer: IdentityProvider, key_id: st
     ],
 )
 def test_a_token_with_a_wrong_claim_is_refused(
-    issuer: IdentityProvider, changes: dict[str, object]
+    issuer: IdentityProvider, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(CredentialsError):
         trusting(issuer).check(issuer.token(**changes))
@@ -174,7 +175,7 @@ class TestRoles:
         ],
     )
     def test_are_read_where_the_settings_say(
-        self, issuer: IdentityProvider, place: str, claims: dict[str, object], role: Role | None
+        self, issuer: IdentityProvider, place: str, claims: dict[str, Any], role: Role | None
     ) -> None:
         provider = trusting(issuer, oidc_roles_claim=place)
         assert provider.check(issuer.token(**claims)).role is role

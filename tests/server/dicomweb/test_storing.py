@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -203,9 +203,8 @@ class TestWithAPacs:
         with services.database.writing() as session:
             for row in session.query(ImageRow).filter(ImageRow.kind == "dicom"):
                 row.source, row.path = "dicomweb", f"{row.study_uid}/{row.series_uid}"
-        application.state.services = Services(  # type: ignore[attr-defined]  # FastAPI
-            chosen, services.database, services.files, services.waiting_places
-        )
+        pointed = replace(services, settings=chosen)
+        application.state.services = pointed  # type: ignore[attr-defined]  # FastAPI
 
     def test_what_is_no_segmentation_goes_to_the_pacs(
         self, connected: Deployment, pacs: OrthancServer
