@@ -21,7 +21,9 @@ _SETTINGS = {
     "UPLOAD_LIMIT_MB": "4",
 }
 
-_ANSWER_S = 30
+_ANSWER_S = 120
+
+_START_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def fuzzed_server(data: Path) -> Iterator[FuzzedServer]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     server = FuzzedServer(f"http://127.0.0.1:{port}", data)
     try:
-        wait_until(lambda: _listens(port), RunningServer(server.url, data, data, process))
+        running = RunningServer(server.url, data, data, process)
+        wait_until(lambda: _listens(port), running, timeout_s=_START_S)
         yield server
     finally:
         process.terminate()
