@@ -1,15 +1,18 @@
 """The server and its worker are really killed; nothing acknowledged is lost."""
 
 import os
+import random
 import re
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.journeys.pool import write_label, write_pool
 from tests.journeys.serving import RunningServer, serving, wait_until
+from tests.journeys.soak import play, worker_processes
 
 pytestmark = pytest.mark.slow
 
@@ -35,8 +38,7 @@ def epochs(lines: list[str]) -> list[int]:
 
 def worker_process(server: RunningServer) -> int:
     """Return the process id of the worker, the only child of the server."""
-    children = Path(f"/proc/{server.process.pid}/task").glob("*/children")
-    return int(next(text for path in children if (text := path.read_text().split()))[0])
+    return worker_processes(server)[0]
 
 
 def test_training_goes_on_after_server_and_worker_were_killed(tmp_path: Path) -> None:
@@ -61,6 +63,16 @@ def test_training_goes_on_after_server_and_worker_were_killed(tmp_path: Path) ->
         assert not any("starting over" in line for line in ended["details"])
         assert "calcium" in server.request("GET", "/info/").json()["models"]
     assert is_sound(data / "caclabel.sqlite")
+
+
+def test_kills_at_random_moments_lose_no_label_and_no_image(tmp_path: Path) -> None:
+    settings = play(tmp_path, ["worker", "web", "web"], random.Random(7))
+    with closing(sqlite3.connect(settings.data / "caclabel.sqlite")) as connection:
+        contents = connection.execute("SELECT content_sha256 FROM images").fetchall()
+        jobs = connection.execute("SELECT DISTINCT status FROM jobs").fetchall()
+    # Two at the beginning, and one for each kill; each is there once.
+    assert len(contents) == len(set(contents)) == 5
+    assert jobs == [("done",)]
 
 
 def is_sound(database: Path) -> bool:
