@@ -299,7 +299,7 @@ def _is_converted(row: ImageRow) -> bool:
 
 
 def _is_as_made(row: ImageRow, path: Path) -> bool:
-    """Tell whether a converted file is the one whose hash clients are told; else it is made anew."""
+    """Tell whether a converted file still is the one whose hash clients are told."""
     return not row.file_sha256 or file_sha256(path) == row.file_sha256
 
 

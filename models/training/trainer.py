@@ -62,6 +62,8 @@ class Trainer:
     Not for use by several threads at a time. Everything is kept under ``folder``.
     """
 
+    _margin: float | None
+
     def __init__(
         self,
         network_config: NetworkConfig,
@@ -236,7 +238,7 @@ class Trainer:
         self._epoch = 0
         self._best_epoch = 0
         self._best_loss: float | None = None
-        self._margin: float | None = None
+        self._margin = None
         self._best = copy_weights(self._average)
 
     def _begin(self) -> None:
