@@ -26,6 +26,18 @@ _LOOK_EVERY_BYTES: Final = 64 * _MEGABYTE
 """So much comes in between two looks at the disk."""
 
 
+_METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+def may_have_body(method: str) -> bool:
+    """Tell whether to wait for the body that a request states.
+
+    The stock client of MONAI Label, once logged in, repeats the length and the type of its last
+    upload with every GET and DELETE that follows, and sends none: a server that waits hangs.
+    """
+    return method in _METHODS_WITH_BODY
+
+
 class SlashMiddleware:
     """Let every path be spelled with and without a slash at its end.
 

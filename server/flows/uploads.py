@@ -13,6 +13,7 @@ from app import images
 from app.errors import InvalidInputError
 from app.sessions import UploadedFile
 from app.settings import Settings
+from server.middleware import may_have_body
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -48,6 +49,8 @@ async def _check_single(request: Request) -> None:
     Raises:
         InvalidInputError: If it has.
     """
+    if not may_have_body(request.method):
+        return
     form = await request.form()
     for name in form:
         if name != _SEVERAL and len(form.getlist(name)) > 1:

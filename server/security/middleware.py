@@ -23,6 +23,7 @@ from app.access.identity import Identity, acting_as
 from app.access.mode import is_loopback
 from app.settings import Settings
 from server.errors import error_answer
+from server.middleware import may_have_body
 from server.pages import render
 from server.security.guard import Credential, Guard
 from server.security.limits import household
@@ -236,7 +237,7 @@ def _names_of_this_machine(settings: Settings) -> frozenset[str]:
 async def _refuse(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer without the application, after the body that comes along, if it is not long."""
     left = _DRAINED_BYTES
-    if _has_body(Headers(scope=scope)):
+    if may_have_body(scope["method"]) and _has_body(Headers(scope=scope)):
         while left > 0:
             message = await receive()
             left -= len(message.get("body", b""))

@@ -8,8 +8,10 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -96,6 +98,23 @@ def test_a_client_is_asked_to_log_in(open_client: Any) -> None:
         client.info()
     with refused(401, "Could not validate credentials"):
         client.auth_token("dr-a", "wrong")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_length_that_the_client_repeats_is_not_waited_for(
+    server: RunningServer, method: str
+) -> None:
+    address = urlsplit(server.url)
+    connection = HTTPConnection(str(address.hostname), address.port, timeout=30)
+    stale = {"Content-Length": "900", "Content-Type": "multipart/form-data; boundary=x"}
+    for path in ("/datastore/label?label=first", "/train/"):
+        connection.putrequest(method, path)
+        for name, value in stale.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status in {401, 405}
+        connection.close()
 
 
 def test_an_annotator_labels_under_the_own_name(annotator: Any, tmp_path: Path) -> None:
