@@ -130,7 +130,7 @@ def test_canceled_first_epoch_goes_back_to_the_weights_before(tmp_path: Path) ->
 
 def test_state_that_began_elsewhere_is_refused(tmp_path: Path) -> None:
     make_trainer(tmp_path, "warm", weights_of(5)).run_epoch(lambda _: None, lambda: False)
-    with pytest.raises(ValueError, match="another configuration or cases"):
+    with pytest.raises(ValueError, match="another configuration or other cases"):
         make_trainer(tmp_path, "warm", weights_of(6)).resume()
 
 
@@ -170,5 +170,5 @@ def test_marked_cases_change_the_training(tmp_path: Path) -> None:
     cases = [planted_case(1), planted_case(2)]
     marked = [cases[0], replace(cases[1], is_new=True)]
     make_trainer(tmp_path, "fresh", None, cases).run_epoch(lambda _: None, lambda: False)
-    with pytest.raises(ValueError, match="another configuration or cases"):
+    with pytest.raises(ValueError, match="another configuration or other cases"):
         make_trainer(tmp_path, "fresh", None, marked).resume()

@@ -117,7 +117,7 @@ def test_other_seed_other_weights(tmp_path: Path) -> None:
 
 def test_state_of_another_training_is_refused(tmp_path: Path) -> None:
     run_epoch(make_trainer(tmp_path))
-    with pytest.raises(ValueError, match="another configuration or cases"):
+    with pytest.raises(ValueError, match="another configuration or other cases"):
         make_trainer(tmp_path, replace(QUICK, seed=1)).resume()
 
 
