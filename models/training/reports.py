@@ -1,9 +1,12 @@
 """What an epoch of a training brought, and that it cannot go on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .validation import Validation
+
+_BAD_STEPS_LIMIT = 5
+"""Steps in a row with a loss that is not finite before the training fails."""
 
 
 class DivergedError(ValueError):
@@ -32,3 +35,17 @@ class EpochReport:
     task_weights: Mapping[str, float]
     skipped_steps: int
     seconds: float
+
+
+def check_convergence(losses: Sequence[float | None], epoch: int) -> None:
+    """Check that the last steps of an epoch taught something; None is a step left out.
+
+    Raises:
+        DivergedError: If five in a row were left out.
+    """
+    recent = losses[-_BAD_STEPS_LIMIT:]
+    if len(recent) == _BAD_STEPS_LIMIT and all(loss is None for loss in recent):
+        raise DivergedError(
+            f"no usable loss in {_BAD_STEPS_LIMIT} steps in a row of epoch {epoch}: "
+            "the loss was not finite or no voxel had a label"
+        )

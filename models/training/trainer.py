@@ -35,7 +35,7 @@ from .optimization import (
     make_optimizer,
     put_back_buffers,
 )
-from .reports import DivergedError, EpochReport
+from .reports import DivergedError, EpochReport, check_convergence
 from .schedules import TurnSampler, plan_turns, take_turn
 from .starting import begin_near, recalculate_normalization, weights_digest
 from .trainer_config import TrainerConfig
@@ -45,9 +45,6 @@ from .weighting import HomoscedasticWeighting, make_weighting
 
 STATE_NAME = "last-state" + SUFFIX
 """File in the training's folder from which it goes on."""
-
-_BAD_STEPS_LIMIT = 5
-"""Steps in a row with a loss that is not finite before the training fails."""
 
 _NORMALIZATION_SLICES = 64
 """Slices whose statistics a training begins with that does not begin fresh."""
@@ -164,7 +161,7 @@ class Trainer:
                 self._go_back()
                 return self._report(losses, None, started, is_canceled=True)
             losses.append(self._step(number))
-            self._check_convergence(losses)
+            check_convergence(losses, self._epoch + 1)
             on_progress((number + 1) / self._config.steps_per_epoch)
         self._epoch += 1
         self._margin = None
@@ -299,14 +296,6 @@ class Trainer:
             items, self._patch_size, self._network_config, self._config.sampling.augmentation, rng
         )
         return batch.to(self._device)
-
-    def _check_convergence(self, losses: list[float | None]) -> None:
-        recent = losses[-_BAD_STEPS_LIMIT:]
-        if len(recent) == _BAD_STEPS_LIMIT and all(loss is None for loss in recent):
-            raise DivergedError(
-                f"no usable loss in {_BAD_STEPS_LIMIT} steps in a row of epoch {self._epoch + 1}: "
-                "the loss was not finite or no voxel had a label"
-            )
 
     def _validate(self, should_stop: Callable[[], bool]) -> Validation | None:
         is_last = self._epoch >= self._config.epochs
