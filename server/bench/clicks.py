@@ -2,17 +2,23 @@
 
 import json
 import time
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import requests
+from sqlalchemy import select
 
+from app import jobs
 from app.calcium.labels import ARTERIES
 from app.calcium.phantom import phantom_patient
 from app.errors import JobFailedError
 from app.imaging.volume_writer import write_volume
 from app.settings import Settings
+from app.store.database import Database
+from app.store.tables import JobRow
 from server.bench.figures import Figure, Section, latency, time_calls
 from server.bench.scale import Scale
 from server.bench.site import running_site
@@ -92,17 +98,31 @@ def _upload(http: requests.Session, url: str, path: Path) -> None:
 
 
 def _forget(settings: Settings) -> None:
-    """Remove the arrays of images, as if nothing had decoded them."""
+    """Remove the arrays of images, as if nothing had decoded them.
+
+    Opening an image asks for nothing while a job of its last opening is still open, which may have
+    found the array that is removed here: such a job ends first.
+    """
+    _wait_until(lambda: not _has_open_job(settings), "no worker has ended its jobs")
     for array in _arrays(settings):
         array.unlink()
 
 
 def _wait_for_array(settings: Settings) -> None:
+    _wait_until(lambda: bool(_arrays(settings)), "no worker has decoded the image")
+
+
+def _wait_until(condition: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + _TIMEOUT_S
-    while not _arrays(settings):
+    while not condition():
         if time.monotonic() > deadline:
-            raise JobFailedError(f"no worker has decoded the image within {_TIMEOUT_S:.0f} s")
+            raise JobFailedError(f"{otherwise} within {_TIMEOUT_S:.0f} s")
         time.sleep(_POLL_S)
+
+
+def _has_open_job(settings: Settings) -> bool:
+    with closing(Database(settings.database)) as database, database.reading() as session:
+        return session.scalar(select(JobRow.id).where(JobRow.status.in_(jobs.OPEN))) is not None
 
 
 def _arrays(settings: Settings) -> list[Path]:
