@@ -11,9 +11,11 @@ CacLabelError
 ├── StorageError             disk or database take nothing now     (HTTP 503)
 │   └── StorageFullError     there is no room left                 (HTTP 507)
 ├── CredentialsError         who asks is not known                 (HTTP 401)
+├── ProviderDownError        the identity provider does not answer (HTTP 503)
 ├── ConflictError            it exists or runs already             (HTTP 409)
 ├── BusyError                a job of this kind is running         (HTTP 429)
 ├── NotReadyError            something must happen first           (HTTP 409)
+├── StoppingError            this process is about to end          (HTTP 503)
 ├── PacsError                the DICOMweb server did not help      (HTTP 502)
 │   ├── PacsDownError        it cannot be reached, or fails; retry (HTTP 503)
 │   │   └── CacheError       what it sent cannot be written (HTTP 503)
@@ -85,6 +87,10 @@ class CredentialsError(CacLabelError):
     """Who asks is not known: a wrong password, or a key or token that is not valid."""
 
 
+class ProviderDownError(CacLabelError):
+    """The identity provider does not answer; the same request may succeed later."""
+
+
 class ConflictError(CacLabelError):
     """What should be made exists already."""
 
@@ -95,6 +101,10 @@ class BusyError(CacLabelError):
 
 class NotReadyError(CacLabelError):
     """Something has to happen before this can be answered."""
+
+
+class StoppingError(CacLabelError):
+    """The process that was asked is about to end; the next one will answer."""
 
 
 class PacsError(CacLabelError):

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     volume_limit_mvoxels: int = Field(
         512, ge=1, le=512, description="Largest volume that is decoded, in 1024 x 1024 voxels"
     )
+    shutdown_seconds: float = Field(
+        20.0, ge=0, description="Longest wait at a stop for requests, and units of jobs, under way"
+    )
     disk_reserve_mb: int = Field(
         512, ge=0, description="Disk that uploads leave free; 507 to what would need it"
     )
@@ -109,6 +112,9 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Host names clients use; empty: addresses, and names of this network"
     )
+    public_url: str = Field(
+        "", description="Address that browsers know the server by; empty: the one that they used"
+    )
     token_hours: float = Field(12.0, gt=0, description="How long a login lasts")
     login_rate: int = Field(10, ge=0, description="Logins a minute of one address; 0: any number")
     upload_rate: int = Field(120, ge=0, description="Uploads a minute of one user; 0: any number")
@@ -117,10 +123,10 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="PEM file of its private key")
     oidc_issuer: str = Field("", description="Address of an OpenID Connect realm: docs/access.md")
     oidc_audience: str = Field("", description="What its tokens must be meant for (`aud`)")
-    oidc_client_id: str = Field(
-        "", description="Client that asks it for tokens with a user's name and password"
-    )
+    oidc_client_id: str = Field("", description="Client by which people log in there")
     oidc_client_secret: SecretStr = Field(SecretStr(""), description="Secret of that client")
+    oidc_client_secret_file: Path | None = Field(None, description="File with it instead")
+    oidc_label: str = Field("", description="What the login page calls it; empty: its host name")
     oidc_name_claim: str = Field("preferred_username", description="Claim with the user name")
     oidc_roles_claim: str = Field(
         "realm_access#roles", description="Claim with the roles; `#` goes one level deeper"

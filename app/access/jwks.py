@@ -15,7 +15,7 @@ import requests
 from jwt import PyJWK, PyJWKSet
 from jwt.exceptions import PyJWTError
 
-from app.errors import CredentialsError
+from app.errors import CredentialsError, ProviderDownError
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,12 @@ class KeyCache:
         self._asked_at = self._clock()
         try:
             listed = PyJWKSet.from_dict(fetch_json(self._find_address()))
-        except (requests.RequestException, PyJWTError, ValueError) as error:
+        except (
+            requests.RequestException,
+            PyJWTError,
+            ValueError,
+            ProviderDownError,
+        ) as error:
             logger.warning("cannot fetch the keys of the identity provider: %s", error)
             return
         self._keys = {key.key_id: key for key in listed.keys if key.key_id}

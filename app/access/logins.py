@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from app import audit
@@ -69,13 +69,18 @@ def issue_token(
         The token, which nobody can ask for again.
     """
     session.execute(delete(TokenRow).where(TokenRow.expires_at <= now))
+    provider_role = None if is_local else identity.role or ""
+    if provider_role is not None:
+        # What the provider says now holds for the logins of before, too.
+        of_before = TokenRow.user_name == identity.name, TokenRow.provider_role.is_not(None)
+        session.execute(update(TokenRow).where(*of_before).values(provider_role=provider_role))
     secret = make_secret("cookie" if is_cookie else "token")
     session.add(
         TokenRow(
             id=secret.id,
             user_name=identity.name,
             is_cookie=is_cookie,
-            provider_role=None if is_local else identity.role or "",
+            provider_role=provider_role,
             sha256=secret.sha256,
             created_at=now,
             expires_at=now + hours * _HOUR_S,

@@ -50,8 +50,10 @@ def check_provider(settings: Settings) -> None:
     """Refuse settings of an identity provider that would let anybody in, or nobody.
 
     Raises:
-        SettingsError: If the issuer is not reached by https, or the audience is missing.
+        SettingsError: If the issuer is not reached by https, the audience is missing, or the
+            address of this server or the file of the secret cannot be used.
     """
+    _check_public_url(settings.public_url)
     if not settings.oidc_issuer:
         return
     if not is_private(settings.oidc_issuer):
@@ -60,6 +62,36 @@ def check_provider(settings: Settings) -> None:
         raise SettingsError(
             "setting oidc_audience: expected what the issuer's tokens for this server are meant"
             " for; without it tokens for every other program would be taken"
+        )
+    client_secret(settings)
+
+
+def client_secret(settings: Settings) -> str:
+    """Return the secret of the client by which people log in; empty where it has none.
+
+    Raises:
+        SettingsError: If the file that holds it cannot be read, or both are set.
+    """
+    given = settings.oidc_client_secret.get_secret_value()
+    if settings.oidc_client_secret_file is None:
+        return given
+    if given:
+        raise SettingsError("set oidc_client_secret or oidc_client_secret_file, not both")
+    try:
+        kept = settings.oidc_client_secret_file.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        kept = ""
+    if not kept:
+        raise SettingsError("setting oidc_client_secret_file: expected a file with the secret")
+    return kept
+
+
+def _check_public_url(address: str) -> None:
+    parts = urlsplit(address)
+    is_place = parts.scheme in ("http", "https") and bool(parts.netloc) and "@" not in parts.netloc
+    if address and (not is_place or parts.path.strip("/") or parts.query or parts.fragment):
+        raise SettingsError(
+            "setting public_url: expected an address such as https://cac.hospital.example"
         )
 
 

@@ -134,6 +134,17 @@ def enable_user(session: Session, name: str, *, actor: str, now: float) -> None:
     audit.record(session, actor, "enable user", name, change, now=now)
 
 
+def end_logins(session: Session, name: str, *, actor: str, now: float) -> int:
+    """End the logins of a name, here or at the identity provider; the next one brings new roles.
+
+    Returns:
+        How many there were.
+    """
+    count = _end_logins(session, name)
+    audit.record(session, actor, "end logins", name, {"logins": count}, now=now)
+    return count
+
+
 def get_user(session: Session, name: str) -> UserRow:
     """Return a user.
 
@@ -179,8 +190,11 @@ def can_anybody_log_in(session: Session, *, now: float) -> bool:
     return bool(session.scalar(wanted))
 
 
-def _end_logins(session: Session, name: str) -> None:
-    session.execute(delete(TokenRow).where(TokenRow.user_name == name))
+def _end_logins(session: Session, name: str) -> int:
+    ended = session.execute(
+        delete(TokenRow).where(TokenRow.user_name == name).returning(TokenRow.id)
+    )
+    return len(ended.all())
 
 
 def _state(row: UserRow) -> Json:

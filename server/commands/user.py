@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_data_argument(actions.add_parser("list", help="list the users"))
     _action(actions, "disable", "lock a user out at once, keys and logins included")
     _action(actions, "enable", "let a disabled user in again")
+    _action(actions, "logout", "end the logins of somebody; the next one brings new roles")
     _add_password_arguments(_action(actions, "password", "set a new password"), may_lack=False)
     _action(actions, "role", "change what a user may do").add_argument("role", choices=roles)
 
@@ -130,6 +131,13 @@ def _enable(data: DataFolder, arguments: argparse.Namespace) -> None:
     print(f"enabled {name}")
 
 
+def _log_out(data: DataFolder, arguments: argparse.Namespace) -> None:
+    name = users.user_name(arguments.name)
+    with data.database.writing() as session:
+        count = users.end_logins(session, name, actor=acting_person(), now=data.now())
+    print(f"ended {count} login{'' if count == 1 else 's'} of {name}")
+
+
 def _set_password(data: DataFolder, arguments: argparse.Namespace) -> None:
     name = users.user_name(arguments.name)
     with data.database.reading() as session:
@@ -170,6 +178,7 @@ _ACTIONS: Final[Mapping[str, Callable[[DataFolder, argparse.Namespace], None]]] 
     "list": _list,
     "disable": _disable,
     "enable": _enable,
+    "logout": _log_out,
     "password": _set_password,
     "role": _set_role,
 }

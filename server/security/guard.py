@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from app.access import logins, mode
 from app.access.identity import Identity
+from app.access.login_attempts import LoginAttempt
 from app.access.passwords import Argon2, Hasher
 from app.access.users import user_name
-from app.errors import CredentialsError, InvalidInputError
+from app.errors import CredentialsError, InvalidInputError, NotFoundError
 from app.settings import Settings
 from app.store.database import Database
 from server.security.limits import RateLimit
@@ -101,6 +102,7 @@ class Guard:
 
         Raises:
             CredentialsError: If they are wrong.
+            ProviderDownError: If they are nobody's here, and the provider cannot be asked.
         """
         try:
             known = user_name(name)
@@ -112,6 +114,47 @@ class Guard:
         except CredentialsError:
             logins.note_refused_login(self._database, known, address, now=now)
             raise CredentialsError(logins.REFUSED) from None
+        return self._issue(identity, is_cookie=is_cookie, is_local=is_local, now=now)
+
+    def log_in_by_code(
+        self,
+        attempt: LoginAttempt,
+        code: str,
+        *,
+        named_issuer: str | None,
+        come_back_to: str,
+        address: str,
+    ) -> str:
+        """Check who comes back from the page of the provider; returns a token for the browser.
+
+        Raises:
+            CredentialsError: If it is nobody who may come in.
+            ProviderDownError: If the provider cannot be asked.
+        """
+        now = time.time()
+        try:
+            found = self.provider.log_in_by_code(
+                attempt, code, named_issuer=named_issuer, come_back_to=come_back_to
+            )
+            identity = _with_role(self._checked_here(found))
+        except CredentialsError as error:
+            logger.info("refused who comes from the identity provider: %s", error)
+            logins.note_refused_login(self._database, "", address, now=now)
+            raise
+        return self._issue(identity, is_cookie=True, is_local=False, now=now)
+
+    @property
+    def provider(self) -> "Provider":
+        """The identity provider at which people log in.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        if self._provider is None or not self._provider.takes_logins:
+            raise NotFoundError("nobody logs in through an identity provider here")
+        return self._provider
+
+    def _issue(self, identity: Identity, *, is_cookie: bool, is_local: bool, now: float) -> str:
         with self._database.writing() as session:
             return logins.issue_token(
                 session,
@@ -132,7 +175,7 @@ class Guard:
         try:
             return logins.check_login(self._database, self._hasher, name, password), True
         except CredentialsError:
-            if self._provider is None or not self._provider.takes_passwords or not name:
+            if self._provider is None or not self._provider.takes_logins or not name:
                 raise
         with self._database.reading() as session:
             if logins.is_local(session, name):
@@ -155,6 +198,13 @@ class Guard:
             if logins.is_disabled(session, identity.name):
                 raise CredentialsError(f"user {identity.name} is disabled")
         return identity
+
+
+def _with_role(identity: Identity) -> Identity:
+    """Return somebody who may do something here."""
+    if identity.role is None:
+        raise CredentialsError(f"{identity.name} has no role here")
+    return identity
 
 
 def _provider_of(settings: Settings) -> "Provider | None":

@@ -24,17 +24,17 @@ from app.access.mode import is_loopback
 from app.settings import Settings
 from server.errors import error_answer
 from server.middleware import may_have_body
-from server.pages import render
+from server.pages.login import login_form
 from server.security.guard import Credential, Guard
 from server.security.limits import household
 from server.security.matching import RouteRules
-from server.security.origins import SAFE_METHODS, is_known_host, is_own_page
+from server.security.origins import SAFE_METHODS, is_known_host, is_own_page, public_host
 from server.security.table import Rule
 
 logger = logging.getLogger(__name__)
 
 COOKIE: Final = "caclabel_session"
-"""Name of the cookie that a browser keeps after a login."""
+"""Name of the cookie that a browser keeps after a login; see ``cookie_name``."""
 
 _KEY_PREFIX: Final = "/k/"
 
@@ -101,9 +101,7 @@ class AccessMiddleware:
         if rule is not None and rule.role is None and not path_key:
             await self._pass_public(guard, rule, scope, receive, send)
             return
-        credential = (
-            Credential("path", path_key) if path_key else _credential_of(Headers(scope=scope))
-        )
+        credential = Credential("path", path_key) if path_key else _credential_of(scope)
         identity = None
         if credential is not None:
             identity = await to_thread.run_sync(guard.identify, credential, limiter=self._threads)
@@ -143,7 +141,7 @@ class AccessMiddleware:
         """Return why a request may not pass, or None."""
         headers = Headers(scope=scope)
         if credential is None or identity is None:
-            return _unknown_client(scope, headers, has_shown=credential is not None)
+            return _unknown_client(guard.settings, scope, headers, has_shown=credential is not None)
         if credential.means == "cookie" and scope["method"] not in SAFE_METHODS:
             origins = self._settings.cors_origins
             if not is_own_page(headers, origins, is_browser=True):
@@ -157,6 +155,15 @@ class AccessMiddleware:
             return error_answer(403, f'Role "{needed}" is required to perform this action')
         wait_s = guard.wait_s(rule.limit, identity.name) if rule.limit else 0.0
         return too_many(wait_s) if wait_s > 0 else None
+
+
+def cookie_name(name: str, scope: Scope) -> str:
+    """Return what a cookie is called on the way that a request came.
+
+    Under https with a prefix, by which browsers take it from this very host alone: a neighbour
+    under the same domain can plant none (RFC 6265bis, 4.1.3).
+    """
+    return f"__Host-{name}" if scope["scheme"] == "https" else name
 
 
 def address_of(scope: Scope) -> str:
@@ -183,23 +190,26 @@ def _without_key(scope: Scope) -> tuple[Scope, str]:
     return {**scope, "path": f"/{rest}", "raw_path": b"/" + raw_rest}, key or "missing"
 
 
-def _credential_of(headers: Headers) -> Credential | None:
+def _credential_of(scope: Scope) -> Credential | None:
     """Return what a request shows; a header wins, as it is sent on purpose."""
+    headers = Headers(scope=scope)
     given = headers.get("authorization")
     if given is not None:
         scheme, _, text = given.partition(" ")
         return Credential("bearer", text.strip() if scheme.lower() == "bearer" else "")
-    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+    cookie = cookie_parser(headers.get("cookie", "")).get(cookie_name(COOKIE, scope))
     return Credential("cookie", unquote(cookie)) if cookie else None
 
 
-def _unknown_client(scope: Scope, headers: Headers, *, has_shown: bool) -> Response:
+def _unknown_client(
+    settings: Settings, scope: Scope, headers: Headers, *, has_shown: bool
+) -> Response:
     """Ask who it is: a browser by a page to log in, others by the words they know."""
     is_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
     if is_page and "authorization" not in headers:
         query = scope["query_string"].decode("latin-1")
         place = scope["path"] + (f"?{query}" if query else "")
-        return HTMLResponse(render("login.html", place=place, problem="", user=""), 401)
+        return HTMLResponse(login_form(settings, place=place), 401)
     words = "Could not validate credentials" if has_shown else "Not authenticated"
     answer = error_answer(401, words)
     answer.headers.update(_BEARER)
@@ -227,7 +237,7 @@ def _is_from_this_machine(scope: Scope) -> bool:
 
 
 def _names_of_this_machine(settings: Settings) -> frozenset[str]:
-    names = {socket.gethostname().lower(), settings.host.lower()}
+    names = {socket.gethostname().lower(), settings.host.lower(), public_host(settings)}
     # Looking up the full name may wait for a name server; only other machines need it.
     if not is_loopback(settings.host):
         names.add(socket.getfqdn().lower())

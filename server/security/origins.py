@@ -5,7 +5,11 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
 from app.access.mode import is_loopback
+from app.settings import Settings
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
@@ -17,6 +21,21 @@ def host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
+
+
+def public_host(settings: Settings) -> str:
+    """Return the name under which browsers know this server; empty where none is set."""
+    return host_name(urlsplit(settings.public_url).netloc)
+
+
+def own_address(settings: Settings, scope: Scope) -> str:
+    """Return the address of this server as browsers know it, without a slash at its end.
+
+    It was checked that the host of a request is a name of this server.
+    """
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    return f"{scope['scheme']}://{Headers(scope=scope).get('host', '')}"
 
 
 def is_known_host(host: str, allowed: tuple[str, ...], own: frozenset[str]) -> bool:

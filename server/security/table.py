@@ -44,6 +44,8 @@ ROUTES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", "/auth/token/valid"): _USER,
     ("GET", "/login"): _PUBLIC,
     ("POST", "/login"): _LOGIN,
+    ("GET", "/login/provider"): _LOGIN,
+    ("GET", "/login/provider/done"): _LOGIN,
     ("POST", "/logout"): _USER,
     # Pages
     ("GET", "/"): _USER,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.access.oidc import Provider
 from app.access.roles import Role
-from app.errors import CredentialsError
+from app.errors import CredentialsError, ProviderDownError
 from app.settings import Settings
 from tests.app.access.identity_provider import (
     AUDIENCE,
@@ -285,5 +285,5 @@ class TestPasswords:
         self, provider: Provider, issuer: IdentityProvider
     ) -> None:
         issuer.is_up = False
-        with pytest.raises(CredentialsError, match="does not answer"):
+        with pytest.raises(ProviderDownError, match="does not answer"):
             provider.log_in("dr-oidc", PASSWORD)

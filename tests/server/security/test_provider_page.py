@@ -1,0 +1,435 @@
+"""Logging in on the page of an identity provider: there, back, and who else would like to."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from app.access import users
+from app.access.login_attempts import LIFETIME_S, LoginAttempt, begin_attempt, read_attempt
+from app.access.roles import Role
+from app.settings import Settings
+from server.security.middleware import COOKIE
+from tests.app.access.identity_provider import (
+    AUDIENCE,
+    CLIENT,
+    SECRET,
+    IdentityProvider,
+    parsed,
+    providing,
+)
+from tests.server.security.conftest import GuardedSite, guarding
+
+PAGE = {"Accept": "text/html"}
+
+
+@pytest.fixture(scope="module")
+def shared_issuer() -> Iterator[IdentityProvider]:
+    with providing() as provider:
+        yield provider
+
+
+@pytest.fixture
+def issuer(shared_issuer: IdentityProvider) -> Iterator[IdentityProvider]:
+    yield shared_issuer
+    shared_issuer.is_up = True
+    for changes in (
+        shared_issuer.id_claims,
+        shared_issuer.access_claims,
+        shared_issuer.abilities,
+        shared_issuer.sent,
+    ):
+        changes.clear()
+
+
+@contextmanager
+def trusting(
+    application: FastAPI, settings: Settings, issuer: IdentityProvider, **changes: object
+) -> Iterator[GuardedSite]:
+    given = {
+        "oidc_issuer": issuer.issuer,
+        "oidc_audience": AUDIENCE,
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret": Settings(oidc_client_secret=SECRET).oidc_client_secret,
+        "oidc_label": "the hospital",
+        **changes,
+    }
+    with guarding(application, settings, **given) as opened:
+        yield opened
+
+
+@pytest.fixture
+def site(
+    guarded_application: FastAPI, settings: Settings, issuer: IdentityProvider
+) -> Iterator[GuardedSite]:
+    with trusting(guarded_application, settings, issuer) as opened:
+        yield opened
+
+
+def begin(site: GuardedSite, place: str = "/ohif/") -> str:
+    """Follow the link of the login page; returns where it leads at the provider."""
+    answer = site.client.get("/login/provider", params={"next": place}, follow_redirects=False)
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"])
+
+
+def come_back(site: GuardedSite, place: str) -> Response:
+    """Follow the provider's way back."""
+    parts = urlsplit(place)
+    return site.client.get(f"{parts.path}?{parts.query}", follow_redirects=False)
+
+
+def log_in(site: GuardedSite, issuer: IdentityProvider, place: str = "/ohif/") -> Response:
+    return come_back(site, issuer.authorize(parsed(urlsplit(begin(site, place)).query)))
+
+
+def is_in(site: GuardedSite) -> bool:
+    return site.client.get("/info/").status_code == 200
+
+
+def test_the_login_page_leads_to_the_provider_and_back_to_the_page(
+    site: GuardedSite, issuer: IdentityProvider
+) -> None:
+    page = site.client.get("/quarantine?x=1&y=2", headers=PAGE)
+    [link] = re.findall(r'href="(/login/provider[^"]*)"', page.text)
+    assert "Log in with the hospital" in page.text
+    assert 'name="password"' in page.text
+    away = site.client.get(unescape(link), follow_redirects=False).headers["location"]
+    query = parsed(urlsplit(away).query)
+    assert away.startswith(f"{issuer.issuer}/authorization?")
+    assert query["redirect_uri"] == "http://testserver/login/provider/done"
+    assert (query["response_type"], query["code_challenge_method"]) == ("code", "S256")
+    answer = come_back(site, issuer.authorize(query))
+    assert answer.status_code == 200
+    assert "url=/quarantine?x=1&amp;y=2" in answer.text
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert site.client.get("/quarantine").status_code == 200
+    assert site.client.get("/audit").status_code == 403
+    [row] = site.changes("log in")
+    assert (row.actor, row.change["means"]) == ("dr-oidc", "identity provider")
+
+
+def test_the_secret_of_a_try_is_in_no_address_and_its_cookie_is_kept_from_scripts(
+    site: GuardedSite, issuer: IdentityProvider
+) -> None:
+    answer = site.client.get("/login/provider", follow_redirects=False)
+    given = answer.headers["set-cookie"]
+    assert "HttpOnly" in given
+    assert "SameSite=lax" in given
+    assert f"Max-Age={LIFETIME_S}" in given
+    text = re.findall(r"=([^;]+);", given)[0]
+    query = parsed(urlsplit(answer.headers["location"]).query)
+    attempt = read_attempt(text, query["state"])
+    assert attempt is not None
+    shown = answer.headers["location"]
+    assert attempt.secret not in shown
+    assert attempt.verifier not in shown
+    assert query["code_challenge"] == attempt.challenge
+    ended = come_back(site, issuer.authorize(query))
+    assert "Max-Age=0" in ended.headers["set-cookie"]
+
+
+def test_the_cookie_of_the_login_is_the_same_as_by_password(
+    site: GuardedSite, issuer: IdentityProvider
+) -> None:
+    cookies = log_in(site, issuer).headers.get_list("set-cookie")
+    [given] = [cookie for cookie in cookies if cookie.startswith(f"{COOKIE}=cacs_")]
+    assert "HttpOnly" in given
+    assert "samesite=strict" in given.lower()
+
+
+def test_a_neighbour_of_the_domain_can_plant_no_cookie_under_https(
+    site: GuardedSite, issuer: IdentityProvider
+) -> None:
+    with TestClient(site.client.app, base_url="https://testserver") as client:
+        answer = client.get("/login/provider", follow_redirects=False)
+        assert answer.headers["set-cookie"].startswith("__Host-caclabel_login_")
+        back = issuer.authorize(parsed(urlsplit(answer.headers["location"]).query))
+        assert back.startswith("https://testserver/login/provider/done?")
+        client.get(back)
+        assert "__Host-caclabel_session" in client.cookies
+        assert client.get("/info/").status_code == 200
+        planted = {"Cookie": f"{COOKIE}={client.cookies['__Host-caclabel_session']}"}
+        client.cookies.clear()
+        assert client.get("/info/", headers=planted).status_code == 401
+
+
+class TestHostile:
+    def test_a_code_that_was_not_asked_for_in_this_browser_logs_nobody_in(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        mine = issuer.authorize(parsed(urlsplit(begin(site)).query))
+        # Login CSRF: the page of a stranger leads the victim's browser to the way back.
+        site.client.cookies.clear()
+        issuer.sent.clear()
+        answer = come_back(site, mine)
+        assert answer.status_code == 400
+        assert "another browser" in answer.text
+        assert not issuer.sent
+        assert not is_in(site)
+
+    def test_a_wrong_state_logs_nobody_in(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        back = issuer.authorize(parsed(urlsplit(begin(site)).query))
+        other = begin_attempt("/", now=time.time()).state
+        state = parsed(urlsplit(back).query)["state"]
+        for wrong in (other, "", state[:-1], state + "A", "\u00e4", "../" + state):
+            code = parsed(urlsplit(back).query)["code"]
+            answer = site.client.get("/login/provider/done", params={"state": wrong, "code": code})
+            assert answer.status_code == 400
+        assert not is_in(site)
+
+    def test_the_way_back_works_once(self, site: GuardedSite, issuer: IdentityProvider) -> None:
+        back = issuer.authorize(parsed(urlsplit(begin(site)).query))
+        kept = dict(site.client.cookies)
+        assert come_back(site, back).status_code == 200
+        site.client.cookies.clear()
+        assert come_back(site, back).status_code == 400
+        # Though the cookie was copied, the code is worthless.
+        site.client.cookies.update(kept)
+        assert come_back(site, back).status_code == 401
+        assert not is_in(site)
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"nonce": "another"},
+            {"nonce": None},
+            {"nonce": 7},
+            {"aud": AUDIENCE},
+            {"aud": [CLIENT, "other"], "azp": "other"},
+            {"iss": "http://evil.example/realms/hospital"},
+            {"exp": 1000.0},
+            {"sub": "f:2"},
+            {"preferred_username": None},
+        ],
+    )
+    def test_an_id_token_that_is_not_of_this_login_logs_nobody_in(
+        self, site: GuardedSite, issuer: IdentityProvider, claims: dict[str, object]
+    ) -> None:
+        issuer.id_claims.update(claims)
+        answer = log_in(site, issuer)
+        assert answer.status_code == 401
+        assert "did not vouch for you" in answer.text
+        assert not is_in(site)
+        assert [row.subject for row in site.changes("refuse login")] == ["unknown name"]
+
+    @pytest.mark.parametrize(
+        "claims", [{"aud": "another-program"}, {"exp": 1000.0}, {"realm_access": {"roles": ["x"]}}]
+    )
+    def test_an_access_token_without_our_roles_logs_nobody_in(
+        self, site: GuardedSite, issuer: IdentityProvider, claims: dict[str, object]
+    ) -> None:
+        issuer.access_claims.update(claims)
+        assert log_in(site, issuer).status_code == 401
+        assert not is_in(site)
+
+    @pytest.mark.parametrize(
+        ("named", "must_name", "status"),
+        [
+            ("own", False, 200),
+            ("own", True, 200),
+            (None, False, 200),
+            (None, True, 401),
+            ("http://evil.example/realms/hospital", False, 401),
+        ],
+    )
+    def test_a_code_of_another_issuer_is_not_handed_to_ours(
+        self,
+        site: GuardedSite,
+        issuer: IdentityProvider,
+        named: str | None,
+        must_name: bool,
+        status: int,
+    ) -> None:
+        issuer.abilities["authorization_response_iss_parameter_supported"] = must_name
+        query = parsed(urlsplit(issuer.authorize(parsed(urlsplit(begin(site)).query))).query)
+        query["iss"] = issuer.issuer if named == "own" else named
+        issuer.sent.clear()
+        sent = {name: text for name, text in query.items() if text}
+        answer = site.client.get("/login/provider/done", params=sent)
+        assert answer.status_code == status
+        assert bool(issuer.sent) == (status == 200)
+
+    @pytest.mark.parametrize(
+        "place", ["//evil.example", "/\\evil.example", "https://evil.example", "/a\nb", "x" * 2000]
+    )
+    def test_the_way_back_leads_nowhere_else(
+        self, site: GuardedSite, issuer: IdentityProvider, place: str
+    ) -> None:
+        answer = log_in(site, issuer, place)
+        assert 'content="0; url=/"' in answer.text
+        assert "evil" not in answer.text
+
+    def test_a_place_in_a_cookie_that_was_written_by_hand_is_no_way_out(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        attempt = LoginAttempt("A" * 43, int(time.time()), "//evil.example")
+        query = parsed(urlsplit(begin(site)).query)
+        query |= {"state": attempt.state, "nonce": attempt.nonce}
+        query["code_challenge"] = attempt.challenge
+        site.client.cookies.set(f"caclabel_login_{attempt.name}", attempt.to_text())
+        answer = come_back(site, issuer.authorize(query))
+        assert answer.status_code == 200
+        assert "evil" not in answer.text
+
+    @pytest.mark.parametrize(("age_s", "status"), [(0, 200), (LIFETIME_S + 5, 400), (-60, 400)])
+    def test_a_try_ends_after_a_while(
+        self, site: GuardedSite, issuer: IdentityProvider, age_s: int, status: int
+    ) -> None:
+        attempt = LoginAttempt("A" * 43, int(time.time()) - age_s, "/")
+        query = parsed(urlsplit(begin(site)).query)
+        query |= {"state": attempt.state, "nonce": attempt.nonce}
+        query["code_challenge"] = attempt.challenge
+        site.client.cookies.set(f"caclabel_login_{attempt.name}", attempt.to_text())
+        assert come_back(site, issuer.authorize(query)).status_code == status
+
+    @pytest.mark.parametrize("text", ["", "a", "a.b.c", "A" * 43 + ".1.%00", "A" * 43 + ".1._w"])
+    def test_a_cookie_that_is_none_is_no_try(self, text: str) -> None:
+        state = LoginAttempt("A" * 43, 1, "/").state
+        found = read_attempt(text, state)
+        assert found is None or found.place == "/"
+
+    def test_what_the_provider_says_about_a_failure_is_not_repeated(
+        self, site: GuardedSite
+    ) -> None:
+        state = parsed(urlsplit(begin(site)).query)["state"]
+        sent = {"state": state, "error": "access_denied", "error_description": "<b>call 555</b>"}
+        answer = site.client.get("/login/provider/done", params=sent)
+        assert answer.status_code == 401
+        assert "555" not in answer.text
+
+
+class TestProviderDown:
+    def test_nobody_begins_and_the_page_says_so(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        issuer.is_up = False
+        answer = site.client.get("/login/provider", follow_redirects=False)
+        assert answer.status_code == 503
+        assert "The identity provider does not answer; try again later" in answer.text
+        assert 'name="password"' in answer.text
+
+    def test_nobody_comes_back_and_the_page_says_so(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        back = issuer.authorize(parsed(urlsplit(begin(site)).query))
+        issuer.is_up = False
+        answer = come_back(site, back)
+        assert answer.status_code == 503
+        assert "does not answer" in answer.text
+        assert not is_in(site)
+
+    def test_a_password_is_not_called_wrong(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        issuer.is_up = False
+        form = {"username": "dr-oidc", "password": "right or wrong"}
+        assert site.client.post("/auth/token", data=form).status_code == 503
+        answer = site.client.post("/login", data=form)
+        assert answer.status_code == 503
+
+    def test_it_is_not_asked_again_and_again(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        issuer.is_up = False
+        issuer.asked.clear()
+        for _ in range(5):
+            site.client.get("/login/provider", follow_redirects=False)
+        assert sum(issuer.asked.values()) == 1
+
+
+class TestLifetime:
+    def test_a_new_role_holds_for_the_logins_of_before(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        log_in(site, issuer)
+        assert site.client.get("/quarantine").status_code == 200
+        first = dict(site.client.cookies)
+        issuer.access_claims["realm_access"] = {"roles": ["monailabel-user"]}
+        site.client.cookies.clear()
+        log_in(site, issuer)
+        site.client.cookies.clear()
+        site.client.cookies.update(first)
+        assert site.client.get("/info/").status_code == 200
+        assert site.client.get("/quarantine").status_code == 403
+
+    def test_logging_somebody_out_ends_every_login_of_theirs(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        log_in(site, issuer)
+        assert is_in(site)
+        with site.services.database.writing() as session:
+            assert users.end_logins(session, "dr-oidc", actor="boss", now=1.0) == 1
+        assert not is_in(site)
+        [row] = site.changes("end logins")
+        assert (row.actor, row.subject, row.change) == ("boss", "dr-oidc", {"logins": 1})
+
+    def test_disabling_ends_a_login_and_refuses_the_next(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        log_in(site, issuer)
+        with site.services.database.writing() as session:
+            users.add_user(session, "dr-oidc", Role.USER, password_hash="", actor="x", now=1.0)
+            users.disable_user(session, "dr-oidc", actor="x", now=1.0)
+        assert not is_in(site)
+        assert log_in(site, issuer).status_code == 401
+
+    def test_logging_out_offers_the_end_of_the_login_there(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        log_in(site, issuer)
+        out = site.client.post("/logout", headers={"Origin": "http://testserver"})
+        [link] = re.findall(r'href="([^"]*/end_session[^"]*)"', out.text)
+        assert unescape(link).startswith(f"{issuer.issuer}/end_session?")
+        query = parsed(urlsplit(unescape(link)).query)
+        assert query == {
+            "client_id": CLIENT,
+            "post_logout_redirect_uri": "http://testserver/login",
+        }
+        assert not is_in(site)
+
+
+def test_roles_of_the_id_token_are_enough(site: GuardedSite, issuer: IdentityProvider) -> None:
+    issuer.id_claims["realm_access"] = {"roles": ["monailabel-admin"]}
+    issuer.access_claims["aud"] = "another-program"
+    assert log_in(site, issuer).status_code == 200
+    assert site.client.get("/audit").status_code == 200
+
+
+@pytest.mark.parametrize("ways", [None, ["client_secret_basic"], ["client_secret_post", "x"]])
+def test_the_secret_goes_where_the_provider_wants_it(
+    site: GuardedSite, issuer: IdentityProvider, ways: list[str] | None
+) -> None:
+    if ways is not None:
+        issuer.abilities["token_endpoint_auth_methods_supported"] = ways
+    assert log_in(site, issuer).status_code == 200
+    [(form, header)] = issuer.sent
+    is_posted = bool(ways) and "client_secret_post" in ways
+    assert ("client_secret" in form) == is_posted
+    assert header.startswith("Basic ") != is_posted
+
+
+def test_a_server_with_a_public_address_sends_people_back_there(
+    guarded_application: FastAPI, settings: Settings, issuer: IdentityProvider
+) -> None:
+    public = "https://cac.hospital.example"
+    with trusting(guarded_application, settings, issuer, public_url=public + "/") as site:
+        query = parsed(urlsplit(begin(site)).query)
+        assert query["redirect_uri"] == f"{public}/login/provider/done"
+        page = site.client.get("/login").text
+    assert f'href="{public}/login/provider?next=%2F"' in page
+
+
+def test_where_there_is_no_provider_nobody_is_led_to_one(guarded: GuardedSite) -> None:
+    assert guarded.client.get("/login/provider").status_code == 404
+    assert guarded.client.get("/login/provider/done?state=a&code=b").status_code == 400
+    assert "/login/provider" not in guarded.client.get("/login?left=true").text
