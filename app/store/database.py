@@ -3,11 +3,13 @@
 Concurrency: one ``Database`` a process, shared by its threads; a session belongs to one
 thread. ``writing()`` takes SQLite's write lock at BEGIN, so a read followed by a write in
 one transaction never fails with a stale snapshot; it commits when the block ends well.
-``reading()`` never blocks and never blocks others (WAL).
+Before it the threads of a process take turns, so that none is passed over; a thread that is
+in ``writing()`` must not enter it again. ``reading()`` never blocks and never blocks others
+(WAL).
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from alembic import command
@@ -16,8 +18,14 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.errors import StorageError
+from app.store.faults import LOCKED
+from app.store.turns import Turns
+
 _BUSY_TIMEOUT_MS = 30_000
-"""How long a writer waits for another one before it gives up."""
+"""How long a writer waits for its turn, and then for another process, before it gives up."""
+
+_MS_PER_S = 1000
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 """Folder of the revisions of the schema."""
@@ -34,8 +42,10 @@ class Database:
         self.engine = create_engine(
             url, pool_pre_ping=not url.startswith("sqlite"), max_overflow=-1
         )
+        self._turns: Turns | None = None
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
+            self._turns = Turns()
         self._writing_engine = self.engine.execution_options(begin_immediate=True)
 
     def migrate(self) -> None:
@@ -49,8 +59,16 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """Yield a session that commits at the end of the block and rolls back on an error."""
-        with Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+        """Yield a session that commits at the end of the block and rolls back on an error.
+
+        Raises:
+            StorageError: If others write for too long.
+        """
+        with (
+            _turn(self._turns) if self._turns else nullcontext(),
+            Session(self._writing_engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
@@ -62,6 +80,16 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+@contextmanager
+def _turn(turns: Turns) -> Iterator[None]:
+    if not turns.take(_BUSY_TIMEOUT_MS / _MS_PER_S):
+        raise StorageError(LOCKED)
+    try:
+        yield
+    finally:
+        turns.give_back()
 
 
 def _prepare_sqlite(engine: Engine) -> None:

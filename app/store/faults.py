@@ -19,7 +19,8 @@ _READ_ONLY: Final = (
 
 _FAILING: Final = "the disk of the data folder fails; nothing was stored, look at the disk"
 
-_LOCKED: Final = "another program holds the database; nothing was stored, send it again later"
+LOCKED: Final = "another program holds the database; nothing was stored, send it again later"
+"""What a writer is told whose turn did not come."""
 
 _DAMAGED: Final = (
     "the database is damaged; stop the server and restore the data folder from a backup"
@@ -43,8 +44,8 @@ _BY_SQLITE_CODE: Final[Mapping[int, str]] = {
     sqlite3.SQLITE_CANTOPEN: _READ_ONLY,
     sqlite3.SQLITE_PERM: _READ_ONLY,
     sqlite3.SQLITE_IOERR: _FAILING,
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_BUSY: LOCKED,
+    sqlite3.SQLITE_LOCKED: LOCKED,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
