@@ -19,6 +19,7 @@ from app.intake.client_info import check_info, check_review, without
 from app.intake.identifiers import LABEL_EXTENSIONS, check_name, split_extension
 from app.intake.image_rows import grid_of
 from app.intake.label_check import CANONICAL_EXTENSION, CheckedLabel, check_label
+from app.intake.label_versions import StoredLabel
 from app.intake.pool import FINAL_TAG, get_image
 from app.pacs.exports import request_export
 from app.sampling import leases
@@ -67,18 +68,27 @@ def check_submission(
     return checked
 
 
+def check_tag(checked: CheckedLabel, tag: str) -> None:
+    """Check that a label can be kept under a tag.
+
+    Raises:
+        InvalidInputError: If the tag is not allowed, or a verdict cannot be read under it.
+    """
+    check_name(tag, "tag")
+    check_review(checked.info, tag)
+
+
 def keep_submission(
     session: Session,
-    files: FileStore,
     settings: Settings,
-    checked: CheckedLabel,
+    label: StoredLabel,
     *,
     image_id: str,
     tag: str,
     annotator: str,
     now: float,
 ) -> LabelRow:
-    """Keep a checked label as a new version, unless it is the newest one once more.
+    """Keep a stored label as a new version, unless it is the newest one once more.
 
     A final label takes its image out of the pool, ends its lease and counts for the next
     training; with the first one of a patient it is decided whether the patient is for validation.
@@ -90,18 +100,15 @@ def keep_submission(
         InvalidInputError: If the tag is not allowed, or a verdict cannot be read under it.
         LabelError: If the image has become another one since the check.
     """
-    check_name(tag, "tag")
-    check_review(checked.info, tag)
+    check_tag(label.checked, tag)
     annotator = acting_name(annotator)
     image = get_image(session, image_id)
-    if not same_grid(grid_of(image), checked.grid):
+    if not same_grid(grid_of(image), label.checked.grid):
         raise LabelError(f"image {image_id} changed meanwhile; load it again")
-    repeated = label_versions.find_repeated(session, image, checked, tag=tag, annotator=annotator)
+    repeated = label_versions.find_repeated(session, image, label, tag=tag, annotator=annotator)
     if repeated is not None:
         return repeated
-    row = label_versions.store_label(
-        session, files, image, checked, tag=tag, annotator=annotator, now=now
-    )
+    row = label_versions.store_label(session, image, label, tag=tag, annotator=annotator, now=now)
     change: Json = {"tag": tag, "version": row.version, "sha256": row.sha256}
     audit.record(session, annotator, "submit label", image.id, change, now=now)
     if tag == FINAL_TAG:

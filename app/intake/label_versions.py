@@ -1,15 +1,38 @@
 """Versions of labels: files first and on disk, then the row that names them."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.intake.label_check import CANONICAL_EXTENSION, CheckedLabel
-from app.store.files import FileStore, content_sha256
+from app.store.files import FileStore
 from app.store.tables import ImageRow, Json, LabelRow
 
 
+@dataclass(frozen=True)
+class StoredLabel:
+    """A checked label whose files are on disk.
+
+    Attributes:
+        checked: The label.
+        submitted_sha256: Name of the bytes as they came in the file store.
+        sha256: Name of the canonical label map there.
+    """
+
+    checked: CheckedLabel
+    submitted_sha256: str
+    sha256: str
+
+
+def put_files(files: FileStore, checked: CheckedLabel) -> StoredLabel:
+    """Put both files of a label on disk, outside of any transaction: disks take their time."""
+    submitted = files.put(checked.submitted, checked.extension)
+    return StoredLabel(checked, submitted, files.put(checked.canonical, CANONICAL_EXTENSION))
+
+
 def find_repeated(
-    session: Session, image: ImageRow, checked: CheckedLabel, *, tag: str, annotator: str
+    session: Session, image: ImageRow, label: StoredLabel, *, tag: str, annotator: str
 ) -> LabelRow | None:
     """Return the newest version of a label when it is this very submission, else None.
 
@@ -21,29 +44,20 @@ def find_repeated(
     row = session.scalars(newest.order_by(LabelRow.version.desc()).limit(1)).first()
     if row is None or row.deleted_at is not None or row.annotator != annotator:
         return None
-    files = (row.submitted_sha256, row.sha256)
-    if files != (content_sha256(checked.submitted), content_sha256(checked.canonical)):
+    if (row.submitted_sha256, row.sha256) != (label.submitted_sha256, label.sha256):
         return None
-    said = label_info(image, checked.info, row.created_at)
+    said = label_info(image, label.checked.info, row.created_at)
     return row if row.info == said else None
 
 
 def store_label(
-    session: Session,
-    files: FileStore,
-    image: ImageRow,
-    checked: CheckedLabel,
-    *,
-    tag: str,
-    annotator: str,
-    now: float,
+    session: Session, image: ImageRow, label: StoredLabel, *, tag: str, annotator: str, now: float
 ) -> LabelRow:
-    """Add a version to the labels of an image; both files are on disk before the row."""
-    submitted = files.put(checked.submitted, checked.extension)
-    canonical = files.put(checked.canonical, CANONICAL_EXTENSION)
+    """Add a version to the labels of an image."""
+    checked = label.checked
     row = LabelRow(
-        sha256=canonical,
-        submitted_sha256=submitted,
+        sha256=label.sha256,
+        submitted_sha256=label.submitted_sha256,
         # The client's own file name is not kept: it may hold a path or a person's name.
         submitted_name=f"{image.id}{checked.extension}",
         covers_calcium=checked.covers.calcium,

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import inference, label_scores, labels
 from app.intake.label_check import CheckedLabel
+from app.intake.label_versions import StoredLabel, put_files
 from app.intake.pool import FINAL_TAG, get_image
 from app.label_scores import LabelScores, score_label
 from app.pacs.segmentations import note_submitted
@@ -51,10 +52,12 @@ class ReadyLabel:
     Attributes:
         checked: The label, which fits its image.
         scores: What its calcium amounts to.
+        stored: Its files on disk; None where they are to be put there when it is kept.
     """
 
     checked: CheckedLabel
     scores: LabelScores
+    stored: StoredLabel | None = None
 
 
 def submit(
@@ -78,7 +81,7 @@ def submit(
 def prepare(
     database: Database, files: FileStore, settings: Settings, label: Submission
 ) -> ReadyLabel:
-    """Do the slow part of ``submit``: check and score."""
+    """Do the slow part of ``submit``: check, score, and write the files, after all checks."""
     with database.reading() as session:
         checked = labels.check_submission(
             session,
@@ -90,7 +93,9 @@ def prepare(
         )
         image = get_image(session, label.image_id)
         prediction = inference.find_prediction(session, label.image_id)
-    return ReadyLabel(checked, score_label(settings, files, image, checked, prediction))
+    labels.check_tag(checked, label.tag)
+    scores = score_label(settings, files, image, checked, prediction)
+    return ReadyLabel(checked, scores, put_files(files, checked))
 
 
 def keep(
@@ -105,9 +110,8 @@ def keep(
     """Do the quick part of ``submit``, in an open transaction."""
     row = labels.keep_submission(
         session,
-        files,
         settings,
-        ready.checked,
+        ready.stored or put_files(files, ready.checked),
         image_id=label.image_id,
         tag=label.tag,
         annotator=label.annotator,

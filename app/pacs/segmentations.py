@@ -20,6 +20,7 @@ from app.imaging.dicom.json_model import identify
 from app.imaging.dicom.segmentation_reader import Segmentation, read_segmentation
 from app.intake.image_rows import row_finding
 from app.intake.label_check import CheckedLabel
+from app.intake.label_versions import put_files
 from app.intake.pool import FINAL_TAG
 from app.intake.segmentation_label import SEGMENTATION_EXTENSION
 from app.pacs.exports import withhold_export
@@ -144,6 +145,7 @@ def take_segmentation(
     scores = label_scores.score_label(settings, files, image, checked, prediction)
     if scores.bright_share is not None and scores.bright_share < _LEAST_BRIGHT_SHARE:
         return _refuse(database, segmentation, image, _MISPLACED, origin=origin, now=now)
+    stored = put_files(files, checked)
     with database.writing() as session:
         # Another thread or process may have taken it meanwhile, or a person sent a label.
         known = _known_label(session, segmentation.sop_uid, origin)
@@ -154,9 +156,8 @@ def take_segmentation(
             return TakenSegmentation(segmentation.sop_uid, image.id, None, reason)
         label = labels.keep_submission(
             session,
-            files,
             settings,
-            checked,
+            stored,
             image_id=image.id,
             tag=FINAL_TAG,
             annotator=(origin != "pacs" and segmentation.creator) or ANNOTATOR,

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from app import labels
 from app.errors import LabelError
 from app.imaging.volume import Grid
+from app.intake.label_versions import put_files
 from app.store.tables import AuditRow
 from tests.app.conftest import Deployment
 from tests.app.labels.versions import all_rows, stored, submit
@@ -159,9 +160,8 @@ class TestSubmission:
             with pytest.raises(LabelError, match="other changed"):
                 labels.keep_submission(
                     session,
-                    deployment.files,
                     deployment.settings,
-                    checked,
+                    put_files(deployment.files, checked),
                     image_id="other",
                     tag="final",
                     annotator="anna",
