@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app import audit
 from app.calcium.table import doubt_by_head
 from app.errors import InvalidInputError, NotFoundError
 from app.intake.pool import labeled_ids
@@ -151,6 +152,7 @@ def assign_next(
     for load in (shared_pool, fresh_pool):
         sample = _lease_best(session, load(session, key, leased, skipped), lease, chosen, rng)
         if sample is not None:
+            _record(session, sample, now=now)
             return sample
     return None
 
@@ -237,7 +239,24 @@ def _skip(session: Session, skipped: object, *, client_id: str, now: float) -> N
         LeaseRow.client_id == client_id,
         LeaseRow.released_at.is_(None),
     )
-    session.execute(held.values(released_at=now, outcome="skipped"))
+    given_back = session.execute(
+        held.values(released_at=now, outcome="skipped").returning(LeaseRow.strategy)
+    )
+    for strategy in given_back.scalars().all():
+        change: Json = {"strategy": strategy}
+        audit.record(session, client_id, "skip sample", skipped, change, now=now)
+
+
+def _record(session: Session, sample: Sample, *, now: float) -> None:
+    """Write down who was given which image; when the lease ended, the table of leases says."""
+    lease = sample.lease
+    change: Json = {
+        "lease": lease.id,
+        "strategy": lease.strategy,
+        "is_random": lease.is_random or sample.is_fallback,
+        "model_version": lease.model_version_id,
+    }
+    audit.record(session, lease.client_id, "serve sample", lease.image_id, change, now=now)
 
 
 def _lease_best(

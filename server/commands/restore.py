@@ -7,7 +7,7 @@ from typing import Final
 
 from app.integrity.restore import restore
 from server.command_settings import add_data_arguments, settings_of
-from server.commands.backup import told_error
+from server.commands.backup import note_in_trail, told_error
 from server.commands.check import print_report
 from server.demo.narration import Narrator
 
@@ -29,5 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
         report = restore(arguments.folder, settings, told=narrator.progress)
     except OSError as error:
         raise told_error(error) from error
+    note_in_trail(settings, "restore backup", report)
     print_report(report)
     return 0 if report.is_sound else _EXIT_DAMAGED

@@ -7,13 +7,14 @@ from fastapi import UploadFile
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
-from app import sessions
+from app import audit, sessions
 from app.errors import InvalidInputError
 from app.settings import Settings
-from app.store.tables import SessionRow
+from app.store.tables import Json, SessionRow
 from server.dependencies import Services
 from server.flows.downloads import file_answer
 from server.flows.uploads import received
+from server.wire.options import DEFAULT_CLIENT
 from server.wire.schemas import SessionInfoOut, SessionOut
 
 
@@ -29,6 +30,10 @@ def open_session(
     with services.database.writing() as session:
         sessions.remove_expired(session, services.settings, now=now)
     row = _create(services, uploads, now=now, expiry_s=expiry_s, is_archive=is_archive)
+    # Names of files are left out: people call files by their patients.
+    change: Json = {"after": {"is_archive": is_archive, "expiry_s": row.expiry_s}}
+    with services.database.writing() as session:
+        audit.record(session, DEFAULT_CLIENT, "open session", row.id, change, now=now)
     return SessionOut(session_id=row.id, session_info=session_info(row))
 
 
@@ -71,11 +76,19 @@ def session_for(
     try:
         yield row.id
     finally:
-        close_session(services, row.id)
+        _remove(services, row.id)
 
 
-def close_session(services: Services, session_id: str) -> SessionRow:
-    """Remove a temporary image and return what it was."""
+def close_session(services: Services, session_id: str, *, now: float) -> SessionRow:
+    """Remove a temporary image that a client opened, and return what it was."""
+    row = _remove(services, session_id)
+    change: Json = {"before": {"expiry_s": row.expiry_s}}
+    with services.database.writing() as session:
+        audit.record(session, DEFAULT_CLIENT, "close session", row.id, change, now=now)
+    return row
+
+
+def _remove(services: Services, session_id: str) -> SessionRow:
     with services.database.writing() as session:
         path = sessions.image_path(session, services.settings, session_id)
         row = sessions.remove_session(session, services.settings, session_id)

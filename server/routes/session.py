@@ -43,7 +43,7 @@ def read_session(
 
 
 @router.delete("/{session_id}")
-def close_session(services: ServicesDep, session_id: str) -> SessionInfoOut:
+def close_session(services: ServicesDep, now: Now, session_id: str) -> SessionInfoOut:
     """Remove a temporary image; answers what it was."""
-    row = temporary_images.close_session(services, session_id)
+    row = temporary_images.close_session(services, session_id, now=now)
     return temporary_images.session_info(row)
