@@ -1,13 +1,14 @@
 """Asking for a prediction without a network at hand: a stored row, or a job for a worker."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import jobs, model_versions
-from app.errors import JobFailedError, NotReadyError
+from app.errors import JobFailedError, NotReadyError, StoppingError
 from app.store.database import Database
 from app.store.tables import JobRow, PredictionRow
 
@@ -49,12 +50,24 @@ def request_prediction(
     return jobs.request_job(session, "predict", request, now=now)
 
 
-def wait_for(database: Database, job_id: str, timeout_s: float) -> JobRow:
+def wait_for(
+    database: Database,
+    job_id: str,
+    timeout_s: float,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> JobRow:
     """Wait until a job has ended and return it.
 
     Blocks the calling thread, never the event loop: call it from a ``def`` endpoint.
 
+    Args:
+        database: The application database.
+        job_id: The job.
+        timeout_s: Longest wait.
+        is_stopping: Tells whether this process is about to end: then only for jobs that run.
+
     Raises:
+        StoppingError: If the process is about to end and the job has not begun.
         NotReadyError: If it has not ended within ``timeout_s``.
         JobFailedError: If it failed or was stopped.
     """
@@ -64,6 +77,8 @@ def wait_for(database: Database, job_id: str, timeout_s: float) -> JobRow:
             row = jobs.get_job(session, job_id)
         if row.status == "done":
             return row
+        if row.status == "queued" and is_stopping():
+            raise StoppingError("the server is being stopped; ask again when it is back")
         if row.status not in jobs.OPEN:
             raise JobFailedError(row.details[-1])
         time.sleep(_POLL_S)

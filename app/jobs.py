@@ -125,6 +125,21 @@ def start(session: Session, job_id: str, worker_id: str, *, now: float) -> bool:
     return True
 
 
+def give_back(session: Session, worker_id: str) -> Sequence[JobRow]:
+    """Queue again what a worker that stops has not ended; returns these jobs.
+
+    They go on after their last unit. Their start is forgotten: whoever began in the meantime
+    is before them.
+    """
+    under_way = select(JobRow).where(JobRow.status == "running", JobRow.worker_id == worker_id)
+    given_back = session.scalars(under_way.order_by(JobRow.created_at)).all()
+    for row in given_back:
+        row.status, row.started_at = "queued", None
+        row.details = [*row.details, "the worker was stopped; waiting for one"][-DETAIL_LINES:]
+    session.flush()
+    return given_back
+
+
 def report(session: Session, job_id: str, progress: float, line: str | None = None) -> bool:
     """Note the progress (0 to 1) and perhaps one line for people; False when asked to stop."""
     row = get_job(session, job_id)

@@ -1,9 +1,10 @@
 """The worker process: takes jobs from their rows and runs them, one thread a queue.
 
-It is crash-only: stopping it and killing it are the same, and the next worker with its
-name goes on where it was. The main thread hands new rows to the job engine, gives a sign
-of life and takes over from dead workers; the engine's threads run the units. The studies
-folder is looked at in a thread of its own: a slow share must not make a worker seem dead.
+It is crash-only: the next worker with its name goes on where it was, however it ended. One
+that is asked to stop lets the units under way end first, for a while. The main thread hands new
+rows to the job engine, gives a sign of life and takes over from dead workers; the engine's
+threads run the units. The studies folder is looked at in a thread of its own: a slow share must
+not make a worker seem dead.
 
 Lock: a file lock on the worker's name; a second worker of that name is refused, a killed
 one leaves no trace.
@@ -22,12 +23,12 @@ import torch
 from app import evaluation, studies
 from app.background.job_bench import (
     JobBench,
-    give_sign_of_life,
     hand_over,
     hand_over_forgotten,
     take_over_from_the_dead,
 )
 from app.background.rounds import start_round
+from app.background.shift import StopSignals, end_shift, give_sign_of_life
 from app.background.sweep import sweep
 from app.background.work import Work, WorkContext
 from app.background.worker_lock import WorkerLock
@@ -75,8 +76,12 @@ _NICENESS = 10
 """The web process must answer while the worker keeps every core busy."""
 
 
-def main(settings: Settings) -> None:
-    """Run a worker until the process is stopped.
+def main(settings: Settings, stop: StopSignals) -> None:
+    """Run a worker until somebody asks it to stop; threads of it may be left that wait.
+
+    Args:
+        settings: Settings of the deployment.
+        stop: Knows whether somebody asks.
 
     Raises:
         ConflictError: If a worker of this name runs on the data folder already.
@@ -91,22 +96,25 @@ def main(settings: Settings) -> None:
         discard_stale(session, settings, now=time.time())
     device = _device(settings.device)
     context = WorkContext(settings, database, FileStore(settings.files), device)
-    engine = JobEngine(settings.jobs_database, settings.worker_id, JobBench(context, KINDS))
+    bench = JobBench(context, KINDS)
+    engine = JobEngine(settings.jobs_database, settings.worker_id, bench)
     # Before it takes its first job: only workers that were seen alive can be seen dead.
     give_sign_of_life(context)
+    stop.has_work = True
     engine.launch()
     logger.info("worker %s runs on %s", settings.worker_id, device)
     for name, act in ROUNDS.items():
         start_round(name, partial(act, context))
     with lock:
-        _run(context, engine)
+        _run(context, engine, stop)
+        end_shift(context, bench.shift, settings.shutdown_seconds)
 
 
-def _run(context: WorkContext, engine: JobEngine) -> None:
+def _run(context: WorkContext, engine: JobEngine, stop: StopSignals) -> None:
     hand_over_forgotten(context, engine)
     lookahead = prefetch.Lookahead(context)
     last_sign = last_look = -math.inf
-    while True:
+    while not stop.is_wanted:
         hand_over(context, engine)
         if time.monotonic() - last_sign >= _HEARTBEAT_S:
             last_sign = time.monotonic()

@@ -40,6 +40,7 @@ class Services:
         waiting_places: How many more requests may wait for a worker; each holds a thread.
         guard: Knows who may come in.
         session_images: Images of sessions, decoded.
+        stopping: Set when the process is about to end.
     """
 
     settings: Settings
@@ -48,6 +49,7 @@ class Services:
     waiting_places: threading.Semaphore
     guard: Guard
     session_images: SessionImages = field(default_factory=SessionImages)
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def open_services(settings: Settings) -> Services:

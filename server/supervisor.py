@@ -1,7 +1,8 @@
 """Worker processes of a server: started, watched, started again when they die.
 
-Concurrency: one thread a worker; ``stop`` may be called from any thread, once. A worker
-ends with its server however that ends, because it reads from a pipe that the kernel closes.
+Concurrency: one thread a worker; ``ask_to_stop`` and ``stop`` may be called from any thread.
+A worker ends with its server however that ends, because it reads from a pipe that the kernel
+closes.
 """
 
 import logging
@@ -25,8 +26,8 @@ _LONGEST_PAUSE_S: Final = 60.0
 _HEALTHY_AFTER_S: Final = 60.0
 """A worker that lived so long had no trouble to start; the pauses begin anew."""
 
-_GRACE_S: Final = 5.0
-"""Time a worker has to end after it was asked to."""
+_MARGIN_S: Final = 5.0
+"""Time a worker has to end beyond what it may wait for its jobs."""
 
 
 class Supervisor:
@@ -38,12 +39,22 @@ class Supervisor:
         environment: Mapping[str, str],
         *,
         first_pause_s: float = _FIRST_PAUSE_S,
+        patience_s: float = 0.0,
     ) -> None:
-        """Prepare to run ``command``; nothing is started yet."""
+        """Prepare to run a worker; nothing is started yet.
+
+        Args:
+            command: Command of the worker.
+            environment: Its environment.
+            first_pause_s: Pause before it is started again.
+            patience_s: How long it may wait for its jobs when it is asked to stop.
+        """
+        self._patience_s = patience_s
         self._first_pause_s = first_pause_s
         self.command = command
         self.environment = dict(environment)
         self._stopped = threading.Event()
+        self._last_moment = 0.0
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -52,14 +63,24 @@ class Supervisor:
         """Start the worker and watch it."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the worker and stop watching."""
-        self._stopped.set()
+    def ask_to_stop(self) -> None:
+        """Ask the worker to end, and stop watching; returns at once."""
         with self._lock:
-            process = self._process
-        if process is not None:
-            _end(process)
-        self._thread.join(_GRACE_S)
+            if self._stopped.is_set():
+                return
+            self._stopped.set()
+            self._last_moment = time.monotonic() + self._patience_s + _MARGIN_S
+            if self._process is not None:
+                self._process.terminate()
+
+    def stop(self) -> None:
+        """Ask the worker to end if nobody has yet, wait for it, and kill it in the end."""
+        self.ask_to_stop()
+        self._thread.join(max(self._last_moment - time.monotonic(), 0.0))
+        if self._thread.is_alive() and self._process is not None:
+            logger.warning("a worker did not stop in time and is killed")
+            self._process.kill()
+            self._thread.join(_MARGIN_S)
 
     def _watch(self) -> None:
         pause_s = self._first_pause_s
@@ -92,7 +113,11 @@ def worker_supervisors(settings: Settings, count: int) -> list[Supervisor]:
     command = [sys.executable, "-m", "server.cli", "worker", "--end-with-parent"]
     environment = {**os.environ, **environment_of(settings), **_thread_environment()}
     return [
-        Supervisor([*command, "--worker-id", f"worker-{number}"], environment)
+        Supervisor(
+            [*command, "--worker-id", f"worker-{number}"],
+            environment,
+            patience_s=settings.shutdown_seconds,
+        )
         for number in range(count)
     ]
 
@@ -105,11 +130,3 @@ def _thread_environment() -> dict[str, str]:
         "GOMP_SPINCOUNT": "0",
         "OMP_NUM_THREADS": str(threads),
     }
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()

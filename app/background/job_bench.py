@@ -8,11 +8,12 @@ worker's main thread.
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from sqlalchemy import select
 
 from app import jobs
+from app.background.shift import ABSENT_AFTER_S, Shift
 from app.background.work import StoppedError, Units, Work, WorkContext, next_unit
 from app.errors import CacLabelError, DamagedFileError
 from app.integrity.damage import note_damage
@@ -20,15 +21,20 @@ from app.store.tables import JobRow, WorkerRow
 
 logger = logging.getLogger(__name__)
 
-_DEAD_AFTER_S = 60.0
-"""A worker without a sign of life for so long is dead; others take over its jobs."""
+_WHOLE: Final = frozenset({"predict"})
+"""Kinds of jobs that run in one go: somebody waits, and a worker that stops lets them end."""
 
 
 class JobBench:
-    """The jobs this process has started, each with its generator; runs their units."""
+    """The jobs this process has started, each with its generator; runs their units.
+
+    Attributes:
+        shift: The units under way.
+    """
 
     def __init__(self, context: WorkContext, kinds: Mapping[str, Work]) -> None:
         """Start with an empty bench."""
+        self.shift = Shift()
         self._context = context
         self._kinds = kinds
         self._lock = threading.Lock()
@@ -36,12 +42,20 @@ class JobBench:
 
     def begin(self, job_id: str) -> bool:
         """Note that the job runs here; False when it has ended already."""
+        with self.shift.unit():
+            return self._begin(job_id)
+
+    def advance(self, job_id: str) -> bool:
+        """Run one unit of the job and note it; False when the job has ended."""
+        with self.shift.unit():
+            return self._advance_or_fail(job_id)
+
+    def _begin(self, job_id: str) -> bool:
         settings, now = self._context.settings, self._context.clock()
         with self._context.database.writing() as session:
             return jobs.start(session, job_id, settings.worker_id, now=now)
 
-    def advance(self, job_id: str) -> bool:
-        """Run one unit of the job and note it; False when the job has ended."""
+    def _advance_or_fail(self, job_id: str) -> bool:
         try:
             return self._advance(job_id)
         except StoppedError:
@@ -58,30 +72,37 @@ class JobBench:
         return False
 
     def _advance(self, job_id: str) -> bool:
-        work = self._work(job_id)
-        if work is None:
+        started = self._work(job_id)
+        if started is None:
             return False
-        progress, result = next_unit(work)
-        if progress is not None:
+        kind, work = started
+        while True:
+            progress, result = next_unit(work)
+            if progress is None:
+                break
             self._context.report(job_id, progress)
-            return True
+            if kind not in _WHOLE:
+                return True
         self._forget(job_id)
         with self._context.database.writing() as session:
             now = self._context.clock()
             jobs.finish(session, job_id, "done", ["done"], now=now, result=result)
         return False
 
-    def _work(self, job_id: str) -> Units | None:
-        """Return the job's generator, made anew after a restart; None when it has ended."""
+    def _work(self, job_id: str) -> tuple[str, Units] | None:
+        """Return kind and generator of a job, made anew after a restart; None when it has ended."""
         with self._context.database.reading() as session:
             job = jobs.get_job(session, job_id)
         if job.status not in jobs.OPEN:
             self._forget(job_id)
             return None
+        # One that was given back: for the engine it has begun, and is not begun again.
+        if job.status == "queued" and not self._begin(job_id):
+            return None
         with self._lock:
             if job_id not in self._started:
                 self._started[job_id] = self._kinds[job.kind](self._context, job)
-            return self._started[job_id]
+            return job.kind, self._started[job_id]
 
     def _finish(self, job_id: str, status: jobs.EndStatus, lines: list[str]) -> None:
         self._forget(job_id)
@@ -128,20 +149,9 @@ def hand_over_forgotten(context: WorkContext, engine: Engine) -> None:
             engine.enqueue(job)
 
 
-def give_sign_of_life(context: WorkContext) -> None:
-    """Note that this worker lives."""
-    now = context.clock()
-    with context.database.writing() as session:
-        row = session.get(WorkerRow, context.settings.worker_id)
-        if row is None:
-            row = WorkerRow(id=context.settings.worker_id, started_at=now)
-            session.add(row)
-        row.seen_at = now
-
-
 def take_over_from_the_dead(context: WorkContext, engine: Engine) -> None:
     """Run here what workers without a sign of life had taken, begun or not."""
-    dead_since = context.clock() - _DEAD_AFTER_S
+    dead_since = context.clock() - ABSENT_AFTER_S
     with context.database.reading() as session:
         dead = session.scalars(select(WorkerRow.id).where(WorkerRow.seen_at < dead_since)).all()
     taken = engine.taken_by([name for name in dead if name != context.settings.worker_id])

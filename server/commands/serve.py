@@ -2,9 +2,9 @@
 
 import argparse
 import logging
+import math
 import socket
 import tempfile
-from contextlib import suppress
 from importlib.metadata import version
 
 import uvicorn
@@ -18,7 +18,9 @@ from app.integrity.readiness import one_server
 from app.settings import Settings
 from server import logs
 from server.command_settings import add_data_arguments, settings_of
+from server.dependencies import Services
 from server.main import create_app
+from server.stopping import PatientServer, leave, take_signals
 from server.supervisor import worker_supervisors
 
 DESCRIPTION = "serve a folder of CT volumes to 3D Slicer, OHIF and scripts"
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until the process is asked to stop."""
+    """Serve until the process is asked to stop; then it ends."""
     settings = settings_of(arguments)
     if settings.pacs_url is not None:
         dicomweb_server(settings)  # A filter that cannot work is told now.
@@ -49,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             # Uploads are spooled here: the disk of the data folder has room for volumes.
             tempfile.tempdir = str(images.incoming_folder(settings))
             _serve(settings, listener, worker_count=arguments.workers)
-    return 0
+            leave()
 
 
 def _check_access(settings: Settings) -> None:
@@ -71,27 +73,35 @@ def _check_access(settings: Settings) -> None:
 
 def _serve(settings: Settings, listener: socket.socket, *, worker_count: int) -> None:
     supervisors = worker_supervisors(settings, worker_count)
-    # The access log would hold image ids, and clients ask every few seconds.
+    application = create_app(settings)
+    # The access log would hold image ids.
     config = uvicorn.Config(
-        create_app(settings),
+        application,
         log_config=None,
         access_log=False,
         server_header=False,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
     )
     if settings.tls_certificate is None and not is_loopback(settings.host):
         logger.warning(
             "passwords and images cross the network unencrypted; set CACLABEL_TLS_CERTIFICATE and"
             " CACLABEL_TLS_KEY, or put a proxy with TLS in front"
         )
-    server = uvicorn.Server(config)
+    services: Services = application.state.services
+
+    def begin_stop() -> None:
+        services.stopping.set()
+        for supervisor in supervisors:
+            supervisor.ask_to_stop()
+
+    take_signals()
     for supervisor in supervisors:
         supervisor.start()
     print(_greeting(settings), flush=True)
     try:
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+        PatientServer(config, on_stop=begin_stop).run(sockets=[listener])
     finally:
         for supervisor in supervisors:
             supervisor.stop()

@@ -2,9 +2,11 @@
 
 import argparse
 
+from app.background.shift import StopSignals
 from server.command_settings import add_data_arguments, settings_of
 from server.logs import write_to_file
 from server.parent_watch import end_with_parent
+from server.stopping import leave
 
 DESCRIPTION = "run a worker that trains, predicts and scans the studies folder"
 
@@ -18,13 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run until the process is stopped."""
+    """Run until the process is asked to stop."""
     settings = settings_of(arguments)
+    stop = StopSignals(is_patient=arguments.end_with_parent)
+    stop.install()
     if arguments.end_with_parent:
         end_with_parent()
     write_to_file(settings)
     # Imports the networks, which only this command needs.
     from app import worker
 
-    worker.main(settings)
-    return 0
+    worker.main(settings, stop)
+    leave()

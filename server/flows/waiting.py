@@ -21,12 +21,13 @@ def run_and_wait(
         BusyError: If too many requests wait already; nothing was started.
         NotReadyError: If the job has not ended within ``timeout_s``.
         JobFailedError: If it failed or was stopped.
+        StoppingError: If the server is about to end and the job has not begun.
     """
     if not services.waiting_places.acquire(blocking=False):
         raise BusyError("too many requests wait for a worker already; try again in a while")
     try:
         with services.database.writing() as session:
             job = start(session)
-        return inference.wait_for(services.database, job.id, timeout_s)
+        return inference.wait_for(services.database, job.id, timeout_s, services.stopping.is_set)
     finally:
         services.waiting_places.release()

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from app.background import presence
 from app.integrity.readiness import Readiness, readiness
 from app.pacs.status import pacs_status
-from server.dependencies import Now, ReadSession, SettingsDep
+from server.dependencies import Now, ReadSession, ServicesDep, SettingsDep
 from server.wire.schemas import HealthOut, PacsOut, StateOut, WorkerOut
 
 router = APIRouter(prefix="/health", tags=["admin"])
@@ -41,9 +41,11 @@ def live() -> StateOut:
 
 
 @router.get("/ready")
-def ready(session: ReadSession, settings: SettingsDep, response: Response) -> StateOut:
-    """Tell whether labels can be stored: 503 while they cannot."""
-    is_ready = readiness(session, settings, (), None).is_ready
+def ready(
+    session: ReadSession, settings: SettingsDep, services: ServicesDep, response: Response
+) -> StateOut:
+    """Tell whether labels can be stored: 503 while they cannot, and once the server is stopped."""
+    is_ready = not services.stopping.is_set() and readiness(session, settings, (), None).is_ready
     response.status_code = 200 if is_ready else _NOT_READY
     return StateOut(status="ready" if is_ready else "not ready")
 

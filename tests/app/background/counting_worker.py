@@ -1,20 +1,21 @@
 """A real worker process with one toy kind of work: it counts, one line a unit.
 
-Run as a module with the data folder and the name of the worker as arguments; killed and
-started again by tests.
+Run as a module with the data folder and the name of the worker as arguments; killed, stopped
+and started again by tests. It works and stops as the worker does, without the networks.
 """
 
+import os
 import sys
 import threading
 from pathlib import Path
 
 from app.background.job_bench import (
     JobBench,
-    give_sign_of_life,
     hand_over,
     hand_over_forgotten,
     take_over_from_the_dead,
 )
+from app.background.shift import StopSignals, end_shift, give_sign_of_life
 from app.background.work import Progress, Units, WorkContext
 from app.background.workflows import JobEngine
 from app.settings import load_settings
@@ -45,7 +46,7 @@ class GatedBench(JobBench):
 
     def __init__(self, context: WorkContext) -> None:
         """Know the one kind of work."""
-        super().__init__(context, {"score": count})
+        super().__init__(context, {"score": count, "predict": count})
         self._gate = context.settings.data / "gate-before-begin"
 
     def begin(self, job_id: str) -> bool:
@@ -56,19 +57,25 @@ class GatedBench(JobBench):
 
 
 def main(data: Path, worker_id: str) -> None:
-    """Work until killed."""
+    """Work until killed, or asked to stop."""
+    stop = StopSignals()
+    stop.install()
     settings = load_settings(data=data, worker_id=worker_id)
     database = Database(settings.database)
     context = WorkContext(settings, database, FileStore(settings.files), "cpu")
-    engine = JobEngine(settings.jobs_database, settings.worker_id, GatedBench(context))
+    bench = GatedBench(context)
+    engine = JobEngine(settings.jobs_database, settings.worker_id, bench)
     give_sign_of_life(context)
+    stop.has_work = True
     engine.launch()
     hand_over_forgotten(context, engine)
     pause = threading.Event()
-    while True:
+    while not stop.is_wanted:
         hand_over(context, engine)
         take_over_from_the_dead(context, engine)
         pause.wait(_POLL_S)
+    end_shift(context, bench.shift, settings.shutdown_seconds)
+    os._exit(0)
 
 
 if __name__ == "__main__":
