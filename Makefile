@@ -36,9 +36,11 @@ PYTEST := $(BIN)/pytest -n $(shell expr `nproc` + 1) --dist loadfile
 test: $(READY) ## Run the tests
 	$(PYTEST)
 
-check: $(READY) ## Format, lint, types, import contracts, tests
+check: $(READY) ## Format, lint, images, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose*.yaml
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST)
