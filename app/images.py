@@ -129,7 +129,8 @@ def check_upload(
         volume = read_volume_file(received, max_voxels=settings.max_voxels)
         digest = file_sha256(received)
         origin = Origin("upload", kind, digest, digest, extension, digest)
-        row = image_rows.image_row(wanted, volume, origin, facts, now=now)
+        measured = image_rows.measure_volume(volume)
+        row = image_rows.image_row(wanted, measured, origin, facts, now=now)
         if database is not None:
             with database.reading() as session:
                 _check_free(session.get(ImageRow, wanted), row)

@@ -47,7 +47,7 @@ class Candidates:
         embedding: Features of the image, shape (N, D); before there is a model, facts known
             without one.
         expected_seconds: Time an annotator will need, > 0, in seconds.
-        has_artefact: Whether noise, motion or metal was found.
+        has_artefact: Whether the image is spoilt by noise or metal.
         last_served: When the image was served last, -inf for never.
         version_agatston: Predicted Agatston score by each of the last model versions, shape
             (N, K), the active one first, NaN where a version has not scored the image.

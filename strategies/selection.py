@@ -47,7 +47,7 @@ class Prepared:
         random_share: Share of stratified random draws.
         strata: Stratum of each image, shape (N,).
         patient: Group number of each image, from 0 without gaps, shape (N,).
-        has_artefact: Whether noise, motion or metal was found, shape (N,), or None.
+        has_artefact: Whether an image is spoilt by noise or metal, shape (N,), or None.
     """
 
     ranking: Ranking
@@ -208,7 +208,7 @@ def draw_images(
     for place in places:
         if not is_open.any():
             return
-        draw = _draw(pool, _cap_artefacts(pool, is_open, batch), batch, place, coverage, used, rng)
+        draw = _draw(pool, is_open, batch, place, coverage, used, rng)
         yield draw
         batch.append(draw.index)
         is_open &= pool.patient != pool.patient[draw.index]
@@ -230,9 +230,11 @@ def _draw(
         place = (place - pool.random_share) / (1 - pool.random_share)
         found = None
         if not pool.ranking.needs_scores:
-            found = pool.ranking.pick(Turn(is_open, batch, place, rng))
+            is_ranked = _cap_artefacts(pool, is_open, batch)
+            found = pool.ranking.pick(Turn(is_ranked, batch, place, rng))
         elif place < coverage:
-            is_ranked = is_open & (pool.strata != UNSCORED_STRATUM)
+            is_scored = is_open & (pool.strata != UNSCORED_STRATUM)
+            is_ranked = _cap_artefacts(pool, is_scored, batch)
             found = pool.ranking.pick(Turn(is_ranked, batch, place / coverage, rng))
         elif (unscored := np.flatnonzero(is_open & (pool.strata == UNSCORED_STRATUM))).size:
             found = int(rng.choice(unscored)), 0.0
@@ -270,8 +272,11 @@ def _draw_stratified(
 def _cap_artefacts(
     pool: Prepared, is_open: NDArray[np.bool_], batch: Sequence[int]
 ) -> NDArray[np.bool_]:
-    """Close the images with artefacts when one more would exceed their share."""
-    if pool.has_artefact is None:
+    """Close the images with artefacts when one more would exceed their share.
+
+    Random draws see them all: the share of the pool that they judge must stay true.
+    """
+    if pool.has_artefact is None or pool.ranking.is_random:
         return is_open
     flagged = np.count_nonzero(pool.has_artefact[list(batch)])
     is_clean = is_open & ~pool.has_artefact

@@ -163,7 +163,8 @@ def _new_row(data: DataFolder, image: ForeignImage) -> ImageRow:
     kind = image_rows.upload_kind(f"image{extension}")
     origin = Origin("upload", kind, digest, digest, extension, digest)
     image_id = known.id if known is not None else _free_id(data, image, content)
-    return image_rows.image_row(image_id, volume, origin, image.info, now=data.now())
+    measured = image_rows.measure_volume(volume)
+    return image_rows.image_row(image_id, measured, origin, image.info, now=data.now())
 
 
 def _store(data: DataFolder, image: ForeignImage) -> tuple[str, str, Volume]:

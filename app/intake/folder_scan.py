@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from app.errors import ImagingError, NotFoundError
 from app.imaging.scan import Finding, find_images, read_finding
 from app.imaging.volume import Volume
-from app.imaging.volume_hash import content_hash
 from app.intake import image_rows, monailabel_folder
 from app.intake.identifiers import (
     IMAGE_EXTENSIONS,
@@ -273,22 +272,23 @@ def _register(scan: _Scan, finding: Finding, signature: str, volume: Volume) -> 
     is_one_file = finding.kind != "dicom" and finding.path.name.lower().endswith(extension)
     digest = file_sha256(finding.path) if is_one_file else ""
     origin = Origin("studies", finding.kind, path, signature, extension, digest)
-    content = content_hash(volume)
+    measured = image_rows.measure_volume(volume)
+    content = measured.content_sha256
     image_rows.remember_files(scan.settings, finding, signature)
     with scan.database.writing() as session:
         known = scan.images.get((path, series_uid))
         before = session.get(ImageRow, known.id) if known else _lost_twin(session, content)
         if before is not None and before.content_sha256 == content:
-            reattach(session, before, volume, origin)
+            reattach(session, before, measured, origin)
         elif before is not None:
             refusal = f"the file changed after image {before.id} was labeled"
-            replace(session, before, volume, origin, refusal=refusal, now=scan.now())
+            replace(session, before, measured, origin, refusal=refusal, now=scan.now())
         else:
             stem, _ = split_extension(finding.path.name, IMAGE_EXTENSIONS)
             image_id = _free_id(session, finding.series_uid or stem, path, content)
             # The name of a folder is not kept: it often is the patient's.
             info = {} if finding.kind == "dicom" else {"name": finding.path.name}
-            session.add(image_rows.image_row(image_id, volume, origin, info, now=scan.now()))
+            session.add(image_rows.image_row(image_id, measured, origin, info, now=scan.now()))
     return before is None or before.removed_at is None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import ImagingError, NotFoundError
+from app.imaging.artefacts import measure_artefacts
 from app.imaging.scan import Finding, find_images, read_finding
 from app.imaging.volume import Grid, Volume
 from app.imaging.volume_file import ImageKind, file_kind, read_volume_file
@@ -44,9 +45,33 @@ class Origin:
     file_sha256: str = ""
 
 
-def image_row(image_id: str, volume: Volume, origin: Origin, info: Json, *, now: float) -> ImageRow:
-    """Make the row of a checked volume."""
-    content = content_hash(volume)
+@dataclass(frozen=True)
+class MeasuredVolume:
+    """A checked volume with what takes up to a second to find out; no transaction waits for it.
+
+    Attributes:
+        volume: The volume.
+        content_sha256: Its content hash.
+        noise_sd_hu: Standard deviation of its noise in HU, None where nothing tells.
+        metal_mm3: Volume of metal in it.
+    """
+
+    volume: Volume
+    content_sha256: str
+    noise_sd_hu: float | None
+    metal_mm3: float
+
+
+def measure_volume(volume: Volume) -> MeasuredVolume:
+    """Hash a checked volume and look for what spoils it."""
+    return MeasuredVolume(volume, content_hash(volume), *measure_artefacts(volume))
+
+
+def image_row(
+    image_id: str, measured: MeasuredVolume, origin: Origin, info: Json, *, now: float
+) -> ImageRow:
+    """Make the row of a volume."""
+    volume, content = measured.volume, measured.content_sha256
     depth, height, width = volume.grid.shape
     return ImageRow(
         id=image_id,
@@ -59,6 +84,8 @@ def image_row(image_id: str, volume: Volume, origin: Origin, info: Json, *, now:
         file_sha256=origin.file_sha256,
         shape={"z": depth, "y": height, "x": width},
         affine=volume.grid.affine.tolist(),
+        noise_sd_hu=measured.noise_sd_hu,
+        metal_mm3=measured.metal_mm3,
         **header_facts(volume, content),
         info=info,
         registered_at=now,

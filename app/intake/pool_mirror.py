@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, RowMapping, bindparam, func, select
 
+from app.imaging.artefacts import is_spoilt
 from app.intake.pool import FINAL_TAG
 from app.intake.ranked_images import MEASURES, RankedImages
 from app.store.tables import (
@@ -73,7 +74,13 @@ _STATE: Final = select(
 """What tells whether anything else has to be read."""
 
 _IMAGES: Final = (
-    select(ImageRow.id, ImageRow.patient_key, ImageRow.registered_at)
+    select(
+        ImageRow.id,
+        ImageRow.patient_key,
+        ImageRow.registered_at,
+        ImageRow.noise_sd_hu,
+        ImageRow.metal_mm3,
+    )
     .where(ImageRow.missing_since.is_(None), ImageRow.registered_at >= bindparam("since"))
     .order_by(ImageRow.registered_at, ImageRow.id)
 )
@@ -163,6 +170,7 @@ class PoolMirror:
         self._patient = np.empty(0, np.int64)
         self._measures = np.empty((len(MEASURES), 0), np.float64)
         self._has_candidates = np.empty(0, np.bool_)
+        self._has_artefact = np.empty(0, np.bool_)
         self._prediction = np.empty(0, np.int64)
         self._is_labeled = np.empty(0, np.bool_)
         self._labeled_at = np.empty(0, np.float64)
@@ -227,6 +235,7 @@ class PoolMirror:
                 patient=self._patient.copy(),
                 measures=self._measures.copy(),
                 has_candidates=self._has_candidates.copy(),
+                has_artefact=self._has_artefact,
                 prediction=self._prediction.copy(),
                 version=self._version,
                 key=self._key,
@@ -292,6 +301,8 @@ class PoolMirror:
         unknown = np.full((len(MEASURES), count), np.nan)
         self._measures = np.concatenate([self._measures, unknown], axis=1)
         self._has_candidates = np.append(self._has_candidates, np.zeros(count, np.bool_))
+        is_flagged = np.array([is_spoilt(row[3], row[4]) for row in rows], np.bool_)
+        self._has_artefact = np.append(self._has_artefact, is_flagged)
         self._prediction = np.append(self._prediction, np.zeros(count, np.int64))
         self._is_labeled = np.append(self._is_labeled, np.zeros(count, np.bool_))
         self._labeled_at = np.append(self._labeled_at, np.full(count, -np.inf))

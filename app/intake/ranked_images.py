@@ -39,6 +39,7 @@ class RankedImages:
         measures: One row for each of ``MEASURES``, NaN where the active model version has not
             scored the image, shape (K, N).
         has_candidates: Whether a scored image has any voxel that may be calcium, shape (N,).
+        has_artefact: Whether an image is spoilt by noise or metal, shape (N,).
         prediction: Ids of the predictions of the active model version, shape (N,).
         version: Id of the active model version, 0 for none.
         key: Key of the predictions, see ``app.prediction_keys``.
@@ -52,6 +53,7 @@ class RankedImages:
     patient: NDArray[np.int64]
     measures: NDArray[np.float64]
     has_candidates: NDArray[np.bool_]
+    has_artefact: NDArray[np.bool_]
     prediction: NDArray[np.int64]
     version: int
     key: str
@@ -78,6 +80,7 @@ class RankedImages:
             entropy=self.measure("entropy"),
             bald=self.measure("foreground_uncertainty"),
             artery_entropy=self.measures[first_artery : first_artery + 4].T,
+            has_artefact=self.has_artefact,
             step=self.step,
         )
 

@@ -20,6 +20,7 @@ from app.errors import CacheError, ImagingError, PacsDownError, PacsError
 from app.imaging.dicom.dicomweb import DicomwebServer, RemoteSeries, dicomweb_server
 from app.imaging.scan import find_images, read_finding
 from app.imaging.volume import Volume
+from app.intake.image_rows import measure_volume
 from app.pacs import retrieval, status
 from app.pacs.registration import register, signature_of
 from app.pacs.segmentation_sync import take_segmentations
@@ -225,9 +226,10 @@ def _take(looking: _Sync, series: RemoteSeries) -> None:
         if volume is None:
             looking.report.arriving += 1
             return
+        measured = measure_volume(volume)
         with context.database.writing() as session:
             now = context.clock()
-            looking.report.registered += register(session, series, volume, now=now)
+            looking.report.registered += register(session, series, measured, now=now)
             status.note_answer(session, context.settings, now=now)
     except ImagingError as error:
         retrieval.discard(context.settings, series.series_uid)

@@ -30,7 +30,10 @@ class ImageRow(Base):
     __tablename__ = "images"
     __table_args__ = (
         # Covers what the pool is made of, so that ranking never reads the wide rows.
-        Index("images_pool", "missing_since", "registered_at", "id", "patient_key"),
+        Index(
+            "images_pool",
+            *("missing_since", "registered_at", "id", "patient_key", "noise_sd_hu", "metal_mm3"),
+        ),
         # As small as possible: counting the pool is part of every next sample.
         Index("images_missing_since", "missing_since"),
     )
@@ -46,6 +49,8 @@ class ImageRow(Base):
     shape: Mapped[Json]  # {"z": int, "y": int, "x": int}
     affine: Mapped[list[list[float]]]  # voxel (x, y, z) to LPS mm, four rows
     kvp: Mapped[float | None]
+    noise_sd_hu: Mapped[float | None]  # None where it cannot be measured, or never was
+    metal_mm3: Mapped[float | None]  # None where it never was measured
     patient_key: Mapped[str] = mapped_column(String(64), index=True)
     patient_id: Mapped[str] = mapped_column(default="")
     study_uid: Mapped[str] = mapped_column(default="")

@@ -17,7 +17,13 @@ KEY = prediction_key(SETTINGS)
 
 
 def add_image(
-    session: Session, image_id: str, *, patient: str = "", at: float = 0.0, grid: Grid | None = None
+    session: Session,
+    image_id: str,
+    *,
+    patient: str = "",
+    at: float = 0.0,
+    grid: Grid | None = None,
+    noise_sd_hu: float | None = None,
 ) -> ImageRow:
     """Add an image without a file; nothing that opens it will work."""
     grid = grid or make_grid()
@@ -34,6 +40,7 @@ def add_image(
         shape={"z": depth, "y": height, "x": width},
         affine=grid.affine.tolist(),
         kvp=120.0,
+        noise_sd_hu=noise_sd_hu,
         patient_key=patient or image_id,
         info={"name": f"{image_id}.nii.gz"},
         registered_at=at,

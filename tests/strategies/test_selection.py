@@ -152,6 +152,13 @@ class TestArtefacts:
         batch = draw("uncertainty", candidates, 20, np.random.default_rng(0), random_share=0.0)
         assert np.count_nonzero(flags[batch]) == 4
 
+    def test_a_random_batch_has_as_many_as_the_pool(self) -> None:
+        flags = np.array([True] * 30 + [False] * 10)
+        candidates = replace(pool([1.0] * 40), has_artefact=flags)
+        batch = draw("random", candidates, 40, np.random.default_rng(0))
+        # Nothing is held back for the end.
+        assert np.count_nonzero(flags[batch[:20]]) > 10
+
     def test_they_come_when_nothing_else_is_left(self) -> None:
         candidates = replace(pool([2.0] * 3), has_artefact=np.ones(3, dtype=np.bool_))
         batch = draw("uncertainty", candidates, 3, np.random.default_rng(0))

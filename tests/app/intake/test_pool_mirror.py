@@ -88,6 +88,24 @@ def test_remembers_the_label_of_the_newest_image_that_comes_back(database: Datab
     assert offered(database, mirror) == []
 
 
+def test_flags_what_is_spoilt_and_sees_it_measured_anew(database: Database) -> None:
+    with database.writing() as session:
+        add_image(session, "noisy", at=0.0, noise_sd_hu=31.0)
+        add_image(session, "unknown", at=1.0)
+    mirror = PoolMirror(KEY)
+
+    def flags() -> list[bool] | None:
+        with database.engine.connect() as connection:
+            flags = mirror.pool(connection).candidates.has_artefact
+        return None if flags is None else flags.tolist()
+
+    assert flags() == [True, False]
+    with database.writing() as session:
+        values = {"noise_sd_hu": 12.0, "metal_mm3": 300.0}
+        session.execute(update(ImageRow).where(ImageRow.id == "unknown").values(values))
+    assert flags() == [True, True]
+
+
 def test_forgets_predictions_that_were_deleted(database: Database) -> None:
     with database.writing() as session:
         for image_id in "ab":
