@@ -36,7 +36,7 @@ def count(context: WorkContext, job: JobRow) -> Units:
             raise RuntimeError("planted")
         # Blocks until the test has seen this unit: no timing decides where the kill hits.
         if done == job.request.get("waits_at"):
-            (context.settings.data / "gate").open().read()
+            (context.settings.data / job.request.get("gate", "gate")).open().read()
         yield Progress((done + 1) / job.request["units"])
     return {"counted": done}
 
