@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from strategies.uncertainty import pairwise_dice_disagreement
 
@@ -218,7 +217,17 @@ def rank_average(terms: NDArray[np.float64]) -> NDArray[np.float64]:
         raise ValueError(f"expected measures of shape (K, N) with K > 0, got {terms.shape}")
     if not np.isfinite(terms).all():
         raise ValueError("expected finite measures, got NaN or infinity")
-    ranks: NDArray[np.float64] = rankdata(terms, axis=1).mean(axis=0) / max(terms.shape[1], 1)
+    ranks = np.mean([_ranks(term) for term in terms], axis=0) / max(terms.shape[1], 1)
+    return np.asarray(ranks, np.float64)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank values from 1 on, equal ones by their mean rank.
+
+    As SciPy's ``rankdata``; but ``scipy.stats`` alone is a seventh of a server's start.
+    """
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(count) - (count - 1) / 2)[place]
     return ranks
 
 

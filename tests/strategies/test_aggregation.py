@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from strategies.aggregation import (
     ImageUncertainty,
@@ -208,6 +209,12 @@ def test_ranks_are_averaged_and_ties_share_theirs() -> None:
     terms = np.array([[10.0, 30.0, 20.0, 20.0], [0.4, 0.3, 0.2, 0.1]])
     # Ranks 1 4 2.5 2.5 and 4 3 2 1: means 2.5, 3.5, 2.25, 1.75, divided by 4.
     np.testing.assert_allclose(rank_average(terms), [0.625, 0.875, 0.5625, 0.4375])
+
+
+@given(arrays(np.float64, (2, 12), elements=st.sampled_from([0.0, 0.5, 1.0, 2.0, 7.0])))
+def test_ranks_are_those_of_scipy(terms: NDArray[np.float64]) -> None:
+    expected = rankdata(terms, axis=1).mean(axis=0) / 12
+    np.testing.assert_array_equal(rank_average(terms), expected)
 
 
 @given(
