@@ -31,12 +31,15 @@ def check_json(value: object, deepest: int = _DEEPEST) -> None:
     """Refuse JSON that no later step could keep, calculate with or answer.
 
     Raises:
-        ValueError: If it is nested too deeply, or holds a huge number, a NUL or half a character.
+        ValueError: If it is nested too deeply, or holds a huge number or one that JSON does not
+            know (NaN), a NUL or half a character.
     """
     if isinstance(value, str):
         _check_text(value)
     elif isinstance(value, int) and abs(value) >= _LONGEST_NUMBER:
         raise ValueError("expected whole numbers of at most 15 digits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("expected finite numbers")
     elif isinstance(value, dict | list):
         if deepest == 0:
             raise ValueError(f"expected JSON of at most {_DEEPEST} levels")

@@ -15,6 +15,7 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 
 from app.errors import ImagingError, NotFoundError
+from app.imaging.dicom.dicomweb_answers import is_uid
 from app.imaging.dicom.expansion import check_content
 from app.imaging.dicom.header import quiet_pydicom, read_dataset_file
 from app.imaging.dicom.wholeness import check_whole
@@ -191,6 +192,8 @@ def identify(content: bytes) -> InstanceUids:
             raise ImagingError("a part of the upload is no DICOM instance") from None
     if not uids.sop_class or not uids.sop_instance:
         raise ImagingError("a part of the upload has no SOPClassUID or no SOPInstanceUID")
+    if not is_uid(uids.sop_instance):
+        raise ImagingError("a part of the upload has a SOPInstanceUID that is no UID")
     check_whole(content)
     return uids
 
