@@ -7,9 +7,11 @@ CacLabelError
 │   └── SettingsError        a setting is missing or wrong
 ├── NotFoundError            what was asked for does not exist     (HTTP 404)
 ├── DamagedFileError         a stored file is not what it was      (HTTP 500)
-│   └── LostFileError        it is not there any more, though a row names it
+│   ├── LostFileError        it is not there any more, though a row names it
+│   └── DamagedWeightsError  it holds the weights of a model version
 ├── StorageError             disk or database take nothing now     (HTTP 503)
 │   └── StorageFullError     there is no room left                 (HTTP 507)
+├── TooLittleMemoryError     the machine has too little memory     (HTTP 503)
 ├── CredentialsError         who asks is not known                 (HTTP 401)
 ├── ProviderDownError        the identity provider does not answer (HTTP 503)
 ├── ConflictError            it exists or runs already             (HTTP 409)
@@ -73,6 +75,14 @@ class LostFileError(DamagedFileError, NotFoundError):
     def __init__(self, file_name: str) -> None:
         """Say which file."""
         super().__init__(file_name, "it is gone")
+
+
+class DamagedWeightsError(DamagedFileError):
+    """The weights of a model version are gone, or not those that it was trained to."""
+
+
+class TooLittleMemoryError(CacLabelError):
+    """What was asked for needs more memory than the machine has, in pieces of any size."""
 
 
 class StorageError(CacLabelError):

@@ -1,7 +1,6 @@
 """One place that turns errors into answers: ``{"detail": "one sentence"}``, always JSON."""
 
 import logging
-import secrets
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -28,10 +27,13 @@ from app.errors import (
     StoppingError,
     StorageError,
     StorageFullError,
+    TooLittleMemoryError,
 )
 from app.integrity.damage import note_damage
 from app.store.faults import storage_error
+from app.tracing import Trace, request_id_of, tracing
 from server.log_lines import without_paths
+from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER
 from server.security.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ _STATUS: Final[Mapping[type[CacLabelError], int]] = {
     DamagedFileError: 500,
     StorageError: 503,
     StorageFullError: 507,
+    TooLittleMemoryError: 503,
     CredentialsError: 401,
     ProviderDownError: 503,
     ConflictError: 409,
@@ -121,6 +124,9 @@ async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse
     if fault is not None:
         logger.error("%s %s: %s", request.method, redact(request.url.path), fault)
         return error_answer(status_of(fault), str(fault))
-    log_id = secrets.token_hex(4)
-    logger.error("%s: %s %s", log_id, request.method, redact(request.url.path), exc_info=error)
-    return error_answer(500, f"the server failed; its log says why under {log_id}")
+    log_id = request.scope.get(REQUEST_ID) or request_id_of("")
+    with tracing(Trace(log_id)):
+        logger.error("%s: %s %s", log_id, request.method, redact(request.url.path), exc_info=error)
+    answer = error_answer(500, f"the server failed; its log says why under {log_id}")
+    answer.headers[REQUEST_ID_HEADER] = log_id
+    return answer
