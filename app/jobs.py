@@ -24,6 +24,12 @@ EndStatus = Literal["done", "failed", "canceled"]
 OPEN: Final = ("queued", "running")
 """States of a job that still has to end."""
 
+MOST_DEATHS: Final = 5
+"""Workers that may die in a row in the middle of a job before it gets any further.
+
+Whoever stops a worker orderly does not count, and few crashes hit the same unit by chance.
+"""
+
 DETAIL_LINES: Final = 20
 """How many of its last lines a job keeps, as many as MONAI Label's clients expect."""
 
@@ -44,6 +50,8 @@ def request_job(
         is_cancel_requested=False,
         is_dispatched=False,
         worker_id="",
+        attempts=0,
+        reached=0.0,
     )
     session.add(row)
     session.flush()
@@ -114,11 +122,16 @@ def mark_dispatched(session: Session, job_id: str) -> None:
 def start(session: Session, job_id: str, worker_id: str, *, now: float) -> bool:
     """Note that a worker runs the job; False when the job has ended and must not run.
 
-    A job that a killed worker had started keeps its first start time.
+    A job that a killed worker had started keeps its first start time. One that has killed too
+    many ends here; the images after the one that it was at are scored by another job.
     """
     row = get_job(session, job_id)
     if row.status not in OPEN:
         return False
+    if row.attempts >= MOST_DEATHS:
+        _give_up(session, row, now=now)
+        return False
+    row.attempts += 1
     row.status = "running"
     row.worker_id = worker_id
     row.started_at = row.started_at or now
@@ -134,16 +147,48 @@ def give_back(session: Session, worker_id: str) -> Sequence[JobRow]:
     under_way = select(JobRow).where(JobRow.status == "running", JobRow.worker_id == worker_id)
     given_back = session.scalars(under_way.order_by(JobRow.created_at)).all()
     for row in given_back:
-        row.status, row.started_at = "queued", None
+        row.status, row.started_at, row.attempts = "queued", None, 0
         row.details = [*row.details, "the worker was stopped; waiting for one"][-DETAIL_LINES:]
     session.flush()
     return given_back
 
 
-def report(session: Session, job_id: str, progress: float, line: str | None = None) -> bool:
-    """Note the progress (0 to 1) and perhaps one line for people; False when asked to stop."""
+def _give_up(session: Session, row: JobRow, *, now: float) -> None:
+    sentence = (
+        f"given up: the worker died {row.attempts} times in a row in the middle of this, perhaps"
+        " for lack of memory, as the system's log would tell; give the machine more memory or"
+        " leave out what it was at"
+    )
+    finish(session, row.id, "failed", [sentence], now=now)
+    if row.kind == "score":
+        wanted: list[str] = row.request.get("images", [])
+        rest = wanted[round(row.reached * len(wanted)) + 1 :]
+        if rest:
+            request_job(session, "score", {**row.request, "images": rest}, now=now)
+
+
+def report(
+    session: Session,
+    job_id: str,
+    progress: float,
+    line: str | None = None,
+    *,
+    reached: float = 0.0,
+) -> bool:
+    """Note how far a job is; False when asked to stop.
+
+    Args:
+        session: Open transaction.
+        job_id: The job.
+        progress: Progress for people, 0 to 1.
+        line: A line for them.
+        reached: How far it is, never less than before for more work done. Getting further than
+            ever clears a job of the deaths of workers until then.
+    """
     row = get_job(session, job_id)
     row.progress = min(max(progress, 0.0), 1.0)
+    if reached > row.reached:
+        row.reached, row.attempts = reached, 1
     if line is not None:
         row.details = [*row.details, line][-DETAIL_LINES:]
     return not row.is_cancel_requested

@@ -27,7 +27,9 @@ from app.background.job_bench import (
     hand_over_forgotten,
     take_over_from_the_dead,
 )
+from app.background.presence import DeathWatch
 from app.background.rounds import start_round
+from app.background.set_back import SetBackWatch
 from app.background.shift import StopSignals, end_shift, give_sign_of_life
 from app.background.sweep import sweep
 from app.background.work import Work, WorkContext
@@ -113,6 +115,7 @@ def main(settings: Settings, stop: StopSignals) -> None:
 def _run(context: WorkContext, engine: JobEngine, stop: StopSignals) -> None:
     hand_over_forgotten(context, engine)
     lookahead = prefetch.Lookahead(context)
+    deaths, set_back = DeathWatch(), SetBackWatch(context)
     last_sign = last_look = -math.inf
     while not stop.is_wanted:
         hand_over(context, engine)
@@ -120,9 +123,10 @@ def _run(context: WorkContext, engine: JobEngine, stop: StopSignals) -> None:
             last_sign = time.monotonic()
             give_sign_of_life(context)
             hand_over_forgotten(context, engine)
-            take_over_from_the_dead(context, engine)
+            take_over_from_the_dead(context, engine, deaths)
         if time.monotonic() - last_look >= _LOOK_S:
             last_look = time.monotonic()
+            set_back.look()
             request_training_if_due(context)
             engine.forget(sync.request_sync_if_due(context))
             engine.forget(lookahead.request_if_needed())

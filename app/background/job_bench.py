@@ -1,23 +1,27 @@
 """Running jobs unit by unit, and handing them from their rows to the job engine.
 
 Concurrency: the engine's threads call ``JobBench``, a job never in two threads at once;
-``JobBench._lock`` guards the table of started jobs. The hand-over functions belong to the
-worker's main thread.
+``JobBench._lock`` guards the tables of jobs and is taken last. Jobs that were under way when a
+worker died run one at a time until they get further, by ``JobBench._suspects_turn``: when the
+worker dies again, that tells which of them it was. The hand-over functions belong to the worker's
+main thread.
 """
 
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
 from sqlalchemy import select
 
 from app import jobs
-from app.background.shift import ABSENT_AFTER_S, Shift
+from app.background.presence import DeathWatch
+from app.background.shift import Shift
 from app.background.work import StoppedError, Units, Work, WorkContext, next_unit
 from app.errors import CacLabelError, DamagedFileError
 from app.integrity.damage import note_damage
-from app.store.tables import JobRow, WorkerRow
+from app.store.tables import JobRow
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +42,10 @@ class JobBench:
         self._context = context
         self._kinds = kinds
         self._lock = threading.Lock()
+        self._suspects_turn = threading.Lock()
         self._started: dict[str, Units] = {}
+        self._begun: set[str] = set()
+        self._suspects: set[str] = set()
 
     def begin(self, job_id: str) -> bool:
         """Note that the job runs here; False when it has ended already."""
@@ -47,13 +54,35 @@ class JobBench:
 
     def advance(self, job_id: str) -> bool:
         """Run one unit of the job and note it; False when the job has ended."""
-        with self.shift.unit():
+        with self.shift.unit(), self._turn(job_id):
             return self._advance_or_fail(job_id)
 
     def _begin(self, job_id: str) -> bool:
         settings, now = self._context.settings, self._context.clock()
         with self._context.database.writing() as session:
-            return jobs.start(session, job_id, settings.worker_id, now=now)
+            goes_on = jobs.start(session, job_id, settings.worker_id, now=now)
+            is_suspect = jobs.get_job(session, job_id).attempts > 1
+        with self._lock:
+            self._begun.add(job_id)
+            if is_suspect:
+                self._suspects.add(job_id)
+        return goes_on
+
+    def _turn(self, job_id: str) -> AbstractContextManager[object]:
+        """Return what to hold while a unit runs."""
+        with self._lock:
+            is_clear = job_id in self._begun and job_id not in self._suspects
+        return nullcontext() if is_clear else self._suspects_turn
+
+    def _clear_if_further(self, job_id: str) -> None:
+        with self._lock:
+            if job_id not in self._suspects:
+                return
+        with self._context.database.reading() as session:
+            is_further = jobs.get_job(session, job_id).attempts <= 1
+        with self._lock:
+            if is_further:
+                self._suspects.discard(job_id)
 
     def _advance_or_fail(self, job_id: str) -> bool:
         try:
@@ -81,6 +110,7 @@ class JobBench:
             if progress is None:
                 break
             self._context.report(job_id, progress)
+            self._clear_if_further(job_id)
             if kind not in _WHOLE:
                 return True
         self._forget(job_id)
@@ -96,8 +126,9 @@ class JobBench:
         if job.status not in jobs.OPEN:
             self._forget(job_id)
             return None
-        # One that was given back: for the engine it has begun, and is not begun again.
-        if job.status == "queued" and not self._begin(job_id):
+        # One that was given back, or whose worker died: for the engine it has begun already.
+        is_begun = job.status == "running" and job_id in self._begun
+        if not is_begun and not self._begin(job_id):
             return None
         with self._lock:
             if job_id not in self._started:
@@ -112,6 +143,8 @@ class JobBench:
     def _forget(self, job_id: str) -> None:
         with self._lock:
             self._started.pop(job_id, None)
+            self._begun.discard(job_id)
+            self._suspects.discard(job_id)
 
 
 class Engine(Protocol):
@@ -149,11 +182,10 @@ def hand_over_forgotten(context: WorkContext, engine: Engine) -> None:
             engine.enqueue(job)
 
 
-def take_over_from_the_dead(context: WorkContext, engine: Engine) -> None:
+def take_over_from_the_dead(context: WorkContext, engine: Engine, watch: DeathWatch) -> None:
     """Run here what workers without a sign of life had taken, begun or not."""
-    dead_since = context.clock() - ABSENT_AFTER_S
     with context.database.reading() as session:
-        dead = session.scalars(select(WorkerRow.id).where(WorkerRow.seen_at < dead_since)).all()
+        dead = watch.dead(session)
     taken = engine.taken_by([name for name in dead if name != context.settings.worker_id])
     with context.database.writing() as session:
         is_orphan = JobRow.id.in_(taken) & JobRow.status.in_(jobs.OPEN)

@@ -21,13 +21,11 @@ from types import FrameType
 from typing import Final
 
 from app import jobs
+from app.background.presence import sign_of_leaving
 from app.background.work import WorkContext
 from app.store.tables import WorkerRow
 
 logger = logging.getLogger(__name__)
-
-ABSENT_AFTER_S: Final = 60.0
-"""A worker without a sign of life for so long is dead; others take over its jobs."""
 
 _SIGN_EVERY_S: Final = 5.0
 """Pause between two signs of life while units end."""
@@ -126,7 +124,7 @@ def end_shift(context: WorkContext, shift: Shift, longest_s: float) -> None:
     for job in given_back:
         logger.info("gave back %s job %s, to go on after its last unit", job.kind, job.id)
     # So that others take over at once what this worker gave back.
-    _note_seen(context, context.clock() - ABSENT_AFTER_S)
+    _note_seen(context, sign_of_leaving(context.clock()))
     logger.info("worker %s has stopped", context.settings.worker_id)
 
 

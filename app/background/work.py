@@ -34,10 +34,17 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is, 0 to 1, perhaps with a line for people."""
+    """How far a job is, perhaps with a line for people.
+
+    Attributes:
+        fraction: How far, 0 to 1; may begin anew after a restart.
+        line: A line for people.
+        stage: Which part of the job this is a fraction of, from 0 up.
+    """
 
     fraction: float
     line: str | None = None
+    stage: int = field(default=0, compare=False)
 
 
 Units = Generator[Progress, None, Json]
@@ -114,7 +121,10 @@ class WorkContext:
             StoppedError: If somebody asked the job to stop.
         """
         with self.database.writing() as session:
-            goes_on = jobs.report(session, job_id, progress.fraction, progress.line)
+            reached = progress.stage + progress.fraction
+            goes_on = jobs.report(
+                session, job_id, progress.fraction, progress.line, reached=reached
+            )
         if not goes_on:
             raise StoppedError
 

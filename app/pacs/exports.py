@@ -21,7 +21,7 @@ ExportStatus = Literal["waiting", "done", "failed", "dropped"]
 _FIRST_PAUSE_S: Final = 60.0
 """Pause before the second attempt; each following one is twice as long."""
 
-_LONGEST_PAUSE_S: Final = 3600.0
+LONGEST_PAUSE_S: Final = 3600.0
 """Longest pause between two attempts."""
 
 _MAX_DOUBLINGS: Final = 10
@@ -105,7 +105,7 @@ def postpone_due(session: Session, *, problem: str, now: float) -> None:
 def pause_s(attempts: int) -> float:
     """Return the pause after so many attempts, in seconds."""
     doublings = min(max(attempts - 1, 0), _MAX_DOUBLINGS)
-    return min(_FIRST_PAUSE_S * 2.0**doublings, _LONGEST_PAUSE_S)
+    return min(_FIRST_PAUSE_S * 2.0**doublings, LONGEST_PAUSE_S)
 
 
 def _due(now: float) -> Select[ExportRow]:

@@ -212,7 +212,8 @@ def unknown_segmentations(session: Session, found: Mapping[str, str], *, now: fl
     def is_settled(uid: str, problem: str, seen_at: float) -> bool:
         if problem == _NOT_IN_POOL:
             return seen_at > registered.get(found.get(uid, ""), 0.0)
-        return problem != NOT_GIVEN or now - seen_at < _RETRY_S
+        # A time from the future is of before the clock was set back.
+        return problem != NOT_GIVEN or 0 <= now - seen_at < _RETRY_S
 
     known = {uid for uid, problem, seen_at in rows if is_settled(uid, problem, seen_at)}
     known |= set(session.scalars(select(ExportRow.seg_uid)))

@@ -214,7 +214,8 @@ def _stays_in_quarantine(looking: _Sync, series: RemoteSeries) -> bool:
     if suspect is None:
         return False
     if not suspect.signature:
-        return looking.context.clock() - suspect.seen_at < _RETRY_S
+        # A time from the future is of before the clock was set back.
+        return 0 <= looking.context.clock() - suspect.seen_at < _RETRY_S
     return suspect.signature == signature_of(series)
 
 

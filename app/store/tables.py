@@ -305,6 +305,8 @@ class JobRow(Base):
     is_cancel_requested: Mapped[bool] = mapped_column(default=False)
     is_dispatched: Mapped[bool] = mapped_column(default=False)
     worker_id: Mapped[str] = mapped_column(default="")
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")  # since it got further
+    reached: Mapped[float] = mapped_column(default=0.0, server_default="0")  # stage and fraction
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]

@@ -13,22 +13,14 @@ from app.imaging.volume_writer import write_volume
 from app.store.tables import JobRow, Json
 from tests.app.conftest import Deployment
 from tests.app.pool import add_image, add_model_version, add_prediction
+from tests.clock import Clock
 from tests.factories import make_volume
-
-
-class Clock:
-    """A clock that tests set; every file they write is an hour old."""
-
-    def __init__(self) -> None:
-        self.now = time.time() + 3600.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    # Every file that tests write is an hour old.
+    return Clock(time.time() + 3600.0)
 
 
 @pytest.fixture

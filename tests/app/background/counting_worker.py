@@ -5,6 +5,7 @@ and started again by tests. It works and stops as the worker does, without the n
 """
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.background.job_bench import (
     hand_over_forgotten,
     take_over_from_the_dead,
 )
+from app.background.presence import DeathWatch
 from app.background.shift import StopSignals, end_shift, give_sign_of_life
 from app.background.work import Progress, Units, WorkContext
 from app.background.workflows import JobEngine
@@ -30,6 +32,8 @@ def count(context: WorkContext, job: JobRow) -> Units:
     """Write the numbers up to the wanted one to a file, going on after the last one there."""
     path = context.settings.data / f"{job.id}.txt"
     while (done := len(path.read_text().split()) if path.exists() else 0) < job.request["units"]:
+        if done == job.request.get("dies_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
         with path.open("a") as file:
             file.write(f"{done}\n")
         if done == job.request.get("fails_at"):
@@ -69,10 +73,10 @@ def main(data: Path, worker_id: str) -> None:
     stop.has_work = True
     engine.launch()
     hand_over_forgotten(context, engine)
-    pause = threading.Event()
+    pause, deaths = threading.Event(), DeathWatch()
     while not stop.is_wanted:
         hand_over(context, engine)
-        take_over_from_the_dead(context, engine)
+        take_over_from_the_dead(context, engine, deaths)
         pause.wait(_POLL_S)
     end_shift(context, bench.shift, settings.shutdown_seconds)
     os._exit(0)

@@ -2,14 +2,14 @@
 
 import os
 import signal
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from app import jobs
-from app.background.shift import ABSENT_AFTER_S
+from app.background.presence import has_left
+from app.background.shift import StopSignals
 from app.store.database import Database
 from app.store.tables import JobRow, Json, WorkerRow
 from tests.app.background.test_durability import database, ended, worker
@@ -71,17 +71,41 @@ def test_a_unit_that_takes_too_long_is_left_to_the_next_worker(
     # Others take over at once what was given back.
     with database.reading() as session:
         seen_at = session.get_one(WorkerRow, "worker-0").seen_at
-    assert time.time() - seen_at > ABSENT_AFTER_S
+    assert has_left(seen_at)
 
 
-def test_asked_twice_a_worker_ends_at_once(database: Database, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "gate")
-    job_id = ask(database, "score", {"units": 3, "waits_at": 1})
-    with worker(tmp_path) as process, (tmp_path / "gate").open("w"):
-        # Signals of two numbers: two of one number that wait are one.
-        process.send_signal(signal.SIGTERM)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(_LONGEST_S) in (128 + signal.SIGTERM, 128 + signal.SIGINT)
-    (job,) = rows(database, [job_id])
-    # Nothing was given back, as after a kill.
-    assert job.status == "running"
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Return the exit codes with which this process would have ended by now."""
+    codes: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(os, "_exit", codes.append)
+    yield codes
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_asked_twice_a_worker_ends_at_once(exits: list[int]) -> None:
+    stop = StopSignals()
+    stop.install()
+    stop.has_work = True
+    signal.raise_signal(signal.SIGTERM)
+    assert (stop.is_wanted, exits) == (True, [])
+    signal.raise_signal(signal.SIGINT)
+    # 128 and the number of SIGINT, as shells tell it.
+    assert exits == [130]
+
+
+def test_a_worker_of_a_server_is_asked_by_both(exits: list[int]) -> None:
+    stop = StopSignals(is_patient=True)
+    stop.install()
+    stop.has_work = True
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    assert (stop.is_wanted, exits) == (True, [])
+
+
+def test_a_worker_that_has_begun_nothing_ends_at_once(exits: list[int]) -> None:
+    StopSignals().install()
+    signal.raise_signal(signal.SIGTERM)
+    assert exits == [0]

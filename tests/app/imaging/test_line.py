@@ -7,19 +7,8 @@ import pytest
 from app.errors import PacsDownError
 from app.imaging.dicom.dicomweb import DicomwebServer
 from app.imaging.dicom.line import PLACES, Line
+from tests.clock import Clock
 from tests.dicomweb_stub import Answer, Query, stub
-
-
-class Clock:
-    """A time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        """Begin long after the start of the machine."""
-        self.time = 1000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.time
 
 
 def ask(line: Line) -> None:
@@ -33,7 +22,7 @@ def test_after_a_missing_answer_nobody_is_kept_waiting_for_some_seconds() -> Non
     line.note_silence(line.now())
     with pytest.raises(PacsDownError, match="a moment ago"):
         ask(line)
-    clock.time += 5.0
+    clock.now += 5.0
     ask(line)
 
 
@@ -41,7 +30,7 @@ def test_one_slow_question_is_no_silence_while_others_are_answered() -> None:
     clock = Clock()
     line = Line(clock)
     asked_at = line.now()
-    clock.time += 1.0
+    clock.now += 1.0
     line.note_answer()
     line.note_silence(asked_at)
     ask(line)

@@ -20,21 +20,12 @@ from app.store.database import Database
 from app.store.files import FileStore
 from app.store.tables import ExportRow, ImageRow, JobRow, LabelRow
 from tests.app.submitting import submit_label
+from tests.clock import Clock
 from tests.factories import make_volume, write_dicom, write_itk
 from tests.orthanc import OrthancServer
 
 ALL_NAMES = {"label_names": LABELS}
 """Names of every value, as the canonical label maps have them."""
-
-
-@dataclass
-class Clock:
-    """A clock that stands still until it is set."""
-
-    now: float = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

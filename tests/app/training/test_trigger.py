@@ -10,20 +10,12 @@ from app.store.tables import JobRow, LabelRow
 from app.training.trigger import note_seen, request_training_if_due
 from tests.app.conftest import Deployment
 from tests.app.training.labeled import add_label, add_labeled
-
-
-class Clock:
-    """A time that a test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture
