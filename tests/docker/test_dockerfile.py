@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +113,13 @@ class TestEveryTarget:
         assert installing
         for command in " ".join(installing).split("&&"):
             assert "--constraint constraints.txt" in command
+
+
+def test_its_label_tells_the_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (label,) = STAGES["runtime"].values("LABEL")
+    assert f'image.version="{project["version"]}"' in label
+    assert f'image.licenses="{project["license"]}"' in label
 
 
 def test_only_the_processor_build_names_an_index_and_takes_pytorch_alone_from_it() -> None:
