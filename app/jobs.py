@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFoundError
 from app.store.tables import JobRow, Json
+from app.tracing import current_trace
 
 JobKind = Literal[
     "scan", "train", "score", "predict", "batch", "evaluate", "sync", "prefetch", "export"
@@ -23,6 +24,9 @@ EndStatus = Literal["done", "failed", "canceled"]
 
 OPEN: Final = ("queued", "running")
 """States of a job that still has to end."""
+
+REQUEST_ID: Final = "request_id"
+"""Key of a job's request under which stands which request asked for it."""
 
 MOST_DEATHS: Final = 5
 """Workers that may die in a row in the middle of a job before it gets any further.
@@ -38,6 +42,9 @@ def request_job(
     session: Session, kind: JobKind, request: Json, *, now: float, job_id: str | None = None
 ) -> JobRow:
     """Queue a job; a worker takes it up after the transaction has been committed."""
+    asked_by = current_trace().request_id
+    if asked_by:
+        request = {**request, REQUEST_ID: asked_by}
     row = JobRow(
         id=job_id or str(uuid.uuid4()),
         kind=kind,

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     disk_reserve_mb: int = Field(
         512, ge=0, description="Disk that uploads leave free; 507 to what would need it"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of the log for people, or JSON objects: docs/monitoring.md"
+    )
     cors_origins: tuple[str, ...] = Field(
         (), description="Origins whose pages may call the server; `*` for any"
     )

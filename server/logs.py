@@ -1,5 +1,8 @@
 """The log of a deployment: one file that the web process and its workers append to.
 
+Concurrency: any thread and process. Only the one server of a data folder puts a log aside that
+has grown too large; the others notice and go on in the new one.
+
 Lines are short, and appending a short line to a file is one write, so that several
 processes can share it. Nothing in it names a patient, and no key or token is in it.
 """
@@ -8,9 +11,12 @@ import logging
 import logging.handlers
 import shutil
 import subprocess
+import sys
+import threading
 import warnings
 from collections import deque
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from fastapi import Response
@@ -18,13 +24,15 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from app.errors import NotFoundError
 from app.settings import Settings
-from server.log_lines import LineFormatter, without_paths
+from server.log_lines import JsonFormatter, LineFormatter, without_paths
 from server.pages import render
 
-_FORMAT: Final = "[%(asctime)s] [%(process)d] [%(levelname)s] (%(name)s) %(message)s"
+logger = logging.getLogger(__name__)
+
+_FORMAT: Final = "[%(asctime)s] [%(process)d] [%(levelname)s] (%(name)s) [%(trace)s] %(message)s"
 
 _LARGEST_LOG_BYTES: Final = 20 << 20
-"""A log larger than this is put aside when the server starts; one old log is kept."""
+"""A log larger than this is put aside by the server; one old log is kept."""
 
 _GPU_TIMEOUT_S: Final = 10
 
@@ -34,30 +42,69 @@ def log_file(settings: Settings) -> Path:
     return settings.data / "logs" / "caclabel.log"
 
 
-def write_to_file(settings: Settings) -> None:
-    """Let this process log to the log of the deployment, and to standard error."""
+class _BoundedLog(logging.handlers.WatchedFileHandler):
+    """Puts the log aside when it has grown too large."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(path)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Every process appends to the same file: the place after a line is the size of all.
+        if self.stream is not None and self.stream.tell() > _LARGEST_LOG_BYTES:
+            _put_aside(self._path)
+        super().emit(record)
+
+
+def write_to_file(settings: Settings, *, is_server: bool = False) -> None:
+    """Let this process log to the log of the deployment, and to standard error.
+
+    Args:
+        settings: Settings of the deployment.
+        is_server: Whether this is the server, which keeps the log from growing for ever.
+    """
     path = log_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handlers: list[logging.Handler] = [
-        logging.handlers.WatchedFileHandler(path),
-        logging.StreamHandler(),
-    ]
+    in_file = _BoundedLog(path) if is_server else logging.handlers.WatchedFileHandler(path)
+    handlers: list[logging.Handler] = [in_file, logging.StreamHandler()]
     # They tell every plug-in, look at the schema, request to a DICOMweb server, DICOM module.
     for chatty in ("alembic", "dicomweb_client", "highdicom"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # Its remarks repeat values of DICOM headers, names of patients among them.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"pydicom\b")
+    # The job engine writes in a way of its own unless somebody else does.
+    logging.getLogger("dbos").addHandler(logging.NullHandler())
+    is_json = settings.log_format == "json"
     for handler in handlers:
-        handler.setFormatter(LineFormatter(_FORMAT))
+        handler.setFormatter(JsonFormatter() if is_json else LineFormatter(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+
+
+def tell_uncaught_errors() -> None:
+    """Log what ends this process or one of its threads, as everything else is logged."""
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _tell_uncaught
+    threading.excepthook = lambda told: _tell_uncaught(
+        told.exc_type, told.exc_value or told.exc_type(), told.exc_traceback
+    )
+
+
+def _tell_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    logger.critical("an error that nobody caught", exc_info=(kind, error, trace))
 
 
 def put_aside_if_large(settings: Settings) -> None:
     """Start a new log when the old one has grown too large."""
     path = log_file(settings)
     if path.exists() and path.stat().st_size > _LARGEST_LOG_BYTES:
-        path.replace(path.with_suffix(".log.1"))
+        _put_aside(path)
+
+
+def _put_aside(path: Path) -> None:
+    path.replace(path.with_suffix(".log.1"))
 
 
 def tail(settings: Settings, lines: int) -> str:

@@ -13,7 +13,9 @@ from app.model_versions import discard_stale
 from app.settings import Settings, load_settings
 from server.dependencies import THREADS, Services, open_services
 from server.errors import add_error_handlers
+from server.figures import Figures
 from server.middleware import SlashMiddleware, UploadLimitMiddleware
+from server.request_log import RequestLogMiddleware
 from server.routes import ALL_ROUTERS
 from server.security.headers import HeadersMiddleware
 from server.security.matching import RouteRules
@@ -45,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         strict_content_type=False,
     )
     application.state.services = services
+    application.state.figures = Figures(lambda: application.state.services)
     for router in ALL_ROUTERS:
         application.include_router(router)
     add_error_handlers(application)
@@ -63,9 +66,11 @@ def _add_middleware(application: FastAPI, settings: Settings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["Content-Disposition"],
+            expose_headers=["Content-Disposition", "X-Request-ID"],
         )
     application.add_middleware(HeadersMiddleware, is_shared=bool(settings.cors_origins))
+    figures: Figures = application.state.figures
+    application.add_middleware(RequestLogMiddleware, rules=rules, figures=figures.requests)
 
 
 @asynccontextmanager

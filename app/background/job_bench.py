@@ -22,6 +22,7 @@ from app.background.work import StoppedError, Units, Work, WorkContext, next_uni
 from app.errors import CacLabelError, DamagedFileError
 from app.integrity.damage import note_damage
 from app.store.tables import JobRow
+from app.tracing import Trace, current_trace, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class JobBench:
 
     def advance(self, job_id: str) -> bool:
         """Run one unit of the job and note it; False when the job has ended."""
-        with self.shift.unit(), self._turn(job_id):
+        with self.shift.unit(), self._turn(job_id), tracing(Trace(job_id=job_id)):
             return self._advance_or_fail(job_id)
 
     def _begin(self, job_id: str) -> bool:
@@ -117,6 +118,7 @@ class JobBench:
         with self._context.database.writing() as session:
             now = self._context.clock()
             jobs.finish(session, job_id, "done", ["done"], now=now, result=result)
+        logger.info("%s job %s is done", kind, job_id)
         return False
 
     def _work(self, job_id: str) -> tuple[str, Units] | None:
@@ -130,13 +132,16 @@ class JobBench:
         is_begun = job.status == "running" and job_id in self._begun
         if not is_begun and not self._begin(job_id):
             return None
+        current_trace().request_id = job.request.get(jobs.REQUEST_ID, "")
         with self._lock:
             if job_id not in self._started:
+                logger.info("%s job %s runs here", job.kind, job_id)
                 self._started[job_id] = self._kinds[job.kind](self._context, job)
             return job.kind, self._started[job_id]
 
     def _finish(self, job_id: str, status: jobs.EndStatus, lines: list[str]) -> None:
         self._forget(job_id)
+        logger.info("job %s is %s", job_id, status)
         with self._context.database.writing() as session:
             jobs.finish(session, job_id, status, lines, now=self._context.clock())
 

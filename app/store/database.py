@@ -11,10 +11,13 @@ in ``writing()`` must not enter it again. ``reading()`` never blocks and never b
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -32,7 +35,13 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 class Database:
-    """The application database, SQLite or PostgreSQL."""
+    """The application database, SQLite or PostgreSQL.
+
+    Attributes:
+        url: Its address.
+        engine: The engine for reading.
+        error_count: Errors of the database so far.
+    """
 
     def __init__(self, url: str) -> None:
         """Open the engine for ``url``; nothing is read or written yet."""
@@ -40,8 +49,15 @@ class Database:
         # No upper bound: a thread has one session at a time, so the threads bound the
         # connections, and waiting for one could block the thread that would free it.
         self.engine = create_engine(
-            url, pool_pre_ping=not url.startswith("sqlite"), max_overflow=-1
+            url,
+            pool_pre_ping=not url.startswith("sqlite"),
+            max_overflow=-1,
+            # Errors are logged, and a row may name a patient.
+            hide_parameters=True,
         )
+        self.error_count = 0
+        self._error_lock = Lock()
+        event.listen(self.engine, "handle_error", self._note_error)
         self._turns: Turns | None = None
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
@@ -76,6 +92,12 @@ class Database:
         """Yield a session that only reads."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
+
+    def _note_error(self, context: ExceptionContext) -> None:
+        # What a constraint refuses is an answer.
+        if not isinstance(context.sqlalchemy_exception, IntegrityError):
+            with self._error_lock:
+                self.error_count += 1
 
     def close(self) -> None:
         """Close every connection."""

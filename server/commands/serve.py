@@ -47,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         _check_access(settings)
         with _listen(settings) as listener:
             logs.put_aside_if_large(settings)
-            logs.write_to_file(settings)
+            logs.write_to_file(settings, is_server=True)
+            logs.tell_uncaught_errors()
             # Uploads are spooled here: the disk of the data folder has room for volumes.
             tempfile.tempdir = str(images.incoming_folder(settings))
             _serve(settings, listener, worker_count=arguments.workers)

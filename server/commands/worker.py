@@ -4,7 +4,7 @@ import argparse
 
 from app.background.shift import StopSignals
 from server.command_settings import add_data_arguments, settings_of
-from server.logs import write_to_file
+from server.logs import tell_uncaught_errors, write_to_file
 from server.parent_watch import end_with_parent
 from server.stopping import leave
 
@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.end_with_parent:
         end_with_parent()
     write_to_file(settings)
+    tell_uncaught_errors()
     # Imports the networks, which only this command needs.
     from app import worker
 

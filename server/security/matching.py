@@ -40,6 +40,12 @@ class RouteRules:
         found = self._find(scope)
         return ROUTES.get((scope["method"], found.path)) if found is not None else None
 
+    def template(self, scope: Scope) -> str | None:
+        """Return the path of a request's route as it is declared; None where there is none."""
+        trimmed = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        found = self._find(trimmed)
+        return found.path if found is not None else None
+
     def _find(self, scope: Scope) -> Route | None:
         return next((r for r in self._routes() if r.matches(scope)[0] is Match.FULL), None)
 

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access.identity import Identity, acting_as
 from app.access.mode import is_loopback
 from app.settings import Settings
+from app.tracing import current_trace
 from server.errors import error_answer
 from server.middleware import may_have_body
 from server.pages.login import login_form
@@ -96,7 +97,7 @@ class AccessMiddleware:
         return None
 
     async def _pass_guarded(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
-        scope, path_key = _without_key(scope)
+        scope, path_key = without_key(scope)
         rule = self._rules.rule(scope)
         if rule is not None and rule.role is None and not path_key:
             await self._pass_public(guard, rule, scope, receive, send)
@@ -105,6 +106,7 @@ class AccessMiddleware:
         identity = None
         if credential is not None:
             identity = await to_thread.run_sync(guard.identify, credential, limiter=self._threads)
+            current_trace().user = identity.name if identity is not None else ""
         refusal = self._refusal(guard, scope, rule, credential, identity)
         if refusal is not None:
             await _refuse(refusal, scope, receive, send)
@@ -179,7 +181,7 @@ def too_many(wait_s: float) -> Response:
     return answer
 
 
-def _without_key(scope: Scope) -> tuple[Scope, str]:
+def without_key(scope: Scope) -> tuple[Scope, str]:
     """Take the key out of the path ``/k/<key>/…``; returns it, or an empty text."""
     path: str = scope["path"]
     if not path.startswith(_KEY_PREFIX):

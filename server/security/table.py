@@ -53,6 +53,8 @@ ROUTES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", "/openapi.json"): _USER,
     ("HEAD", "/openapi.json"): _USER,
     ("GET", "/health"): _USER,
+    # For a program with a key of its own: counts, no names.
+    ("GET", "/metrics"): _USER,
     # For the machine that looks after the process; they name nothing and nobody.
     ("GET", "/health/live"): _PUBLIC,
     ("GET", "/health/ready"): _PUBLIC,

@@ -153,7 +153,7 @@ class TestLogs:
             root.handlers = before
             root.setLevel(level)
         assert lines[0] == "first"
-        assert lines[1].endswith("(test) second")
+        assert lines[1].endswith("(test) [-] second")
 
 
 class TestModelFiles:

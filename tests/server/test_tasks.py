@@ -131,11 +131,12 @@ def test_a_result_without_a_number_is_answered_all_the_same(site: Site) -> None:
 
 def test_options_of_a_training_may_be_texts(ready: Site) -> None:
     options = {"max_epochs": "7", "client_id": "user-xyz", "device": ["cuda"], "name": "x"}
-    task = ready.client.post("/train/calcium", json=options).json()
-    assert task["request"] == {
+    answer = ready.client.post("/train/calcium", json=options)
+    assert answer.json()["request"] == {
         "model": "calcium",
         "options": {"max_epochs": 7, "start": "shrink_perturb"},
         "client_id": "user-xyz",
+        "request_id": answer.headers["X-Request-ID"],
     }
 
 

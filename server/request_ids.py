@@ -1,0 +1,9 @@
+"""Where the id of a request stands while it is served."""
+
+from typing import Final
+
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+"""Clients and proxies may give a request an id; every answer names it."""
+
+REQUEST_ID: Final = "caclabel.request_id"
+"""Key of the id in the scope of a request."""
