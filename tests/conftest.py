@@ -1,0 +1,7 @@
+"""What holds for every test."""
+
+import os
+
+# Read once, when PyTorch is imported. Several test processes share the cores: threads of one that
+# spin while they wait make a training of another take minutes instead of seconds.
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="0")
