@@ -5,6 +5,9 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+KEY_PREFIX: Final = "/k/"
+"""Begins paths in which a key stands, ``/k/<key>/…``."""
+
 _ALWAYS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
@@ -49,11 +52,14 @@ class HeadersMiddleware:
         await self._app(scope, receive, send_with_headers)
 
     def _add(self, scope: Scope, headers: MutableHeaders) -> None:
+        if scope["path"].startswith(KEY_PREFIX):
+            # The address of such a page is a password.
+            headers.setdefault("Referrer-Policy", "no-referrer")
         for name, value in self._headers.items():
             headers.setdefault(name, value)
         if headers.get("content-type", "").startswith("text/html"):
             headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
         guard = scope["app"].state.services.guard
-        if guard.is_on:
+        if guard.is_on and "private" in headers.get("cache-control", "private"):
             # Patients' data, on workstations that several people use.
-            headers.setdefault("Cache-Control", "no-store")
+            headers["Cache-Control"] = "no-store"

@@ -27,6 +27,7 @@ from server.errors import error_answer
 from server.middleware import may_have_body
 from server.pages.login import login_form
 from server.security.guard import Credential, Guard
+from server.security.headers import KEY_PREFIX
 from server.security.limits import household
 from server.security.matching import RouteRules
 from server.security.origins import SAFE_METHODS, is_known_host, is_own_page, public_host
@@ -36,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 COOKIE: Final = "caclabel_session"
 """Name of the cookie that a browser keeps after a login; see ``cookie_name``."""
-
-_KEY_PREFIX: Final = "/k/"
 
 _BEARER: Final = {"WWW-Authenticate": "Bearer"}
 
@@ -73,9 +72,9 @@ class AccessMiddleware:
             return
         guard: Guard = scope["app"].state.services.guard
         headers = Headers(scope=scope)
-        if not is_known_host(
-            headers.get("host", ""), self._settings.allowed_hosts, self._own_names
-        ):
+        # Of two names a proxy in front may have looked at the other one.
+        host = headers.get("host", "") if len(headers.getlist("host")) == 1 else ""
+        if not is_known_host(host, self._settings.allowed_hosts, self._own_names):
             await _refuse(_unknown_host(), scope, receive, send)
         elif guard.is_on:
             await self._pass_guarded(guard, scope, receive, send)
@@ -184,12 +183,15 @@ def too_many(wait_s: float) -> Response:
 def without_key(scope: Scope) -> tuple[Scope, str]:
     """Take the key out of the path ``/k/<key>/…``; returns it, or an empty text."""
     path: str = scope["path"]
-    if not path.startswith(_KEY_PREFIX):
+    if not path.startswith(KEY_PREFIX):
         return scope, ""
-    key, _, rest = path.removeprefix(_KEY_PREFIX).partition("/")
-    _, _, raw_rest = scope["raw_path"].removeprefix(_KEY_PREFIX.encode()).partition(b"/")
-    # A key that is missing is a wrong one.
-    return {**scope, "path": f"/{rest}", "raw_path": b"/" + raw_rest}, key or "missing"
+    key, _, rest = path.removeprefix(KEY_PREFIX).partition("/")
+    _, _, raw_rest = scope["raw_path"].removeprefix(KEY_PREFIX.encode()).partition(b"/")
+    # A key that is missing is a wrong one, and so is one that is spelled in another way than
+    # its path: it would stay in what is handed on.
+    is_plain = scope["raw_path"].startswith(f"{KEY_PREFIX}{key}/".encode()) or not rest
+    found = key if key and is_plain else "missing"
+    return {**scope, "path": f"/{rest}", "raw_path": b"/" + raw_rest}, found
 
 
 def _credential_of(scope: Scope) -> Credential | None:

@@ -1,5 +1,6 @@
 """Where a request comes from: which name the client used, and which page sent it."""
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
@@ -15,8 +16,14 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 
 
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+"""A host and perhaps a port, and nothing that would make another address of what is built of it."""
+
+
 def host_name(host: str) -> str:
     """Return the name in a Host header, without port and brackets, in small letters."""
+    if _HOST.fullmatch(host) is None:
+        return ""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:

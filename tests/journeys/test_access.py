@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -115,6 +117,45 @@ def test_a_length_that_the_client_repeats_is_not_waited_for(
         answer = connection.getresponse()
         assert answer.status in {401, 405}
         connection.close()
+
+
+_SMUGGLED = "GET /audit HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+_TOKEN = "POST /auth/token HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "Content-Length: +5\r\n\r\nabcde",
+        "Content-Length : 5\r\n\r\nabcde",
+    ],
+)
+def test_a_request_whose_end_two_servers_see_elsewhere_is_refused(
+    server: RunningServer, head: str
+) -> None:
+    answers = exchange(server, _TOKEN + head + _SMUGGLED)
+    assert answers.startswith("HTTP/1.1 400 ")
+    assert answers.count("HTTP/1.1 ") == 1
+
+
+def test_the_body_of_a_refused_request_is_no_request(server: RunningServer) -> None:
+    first = f"GET /audit HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(_SMUGGLED)}\r\n\r\n"
+    last = "GET /auth/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    answers = exchange(server, first + _SMUGGLED + last)
+    assert re.findall(r"HTTP/1\.1 (\d+) ", answers) == ["401", "200"]
+
+
+def exchange(server: RunningServer, sent: str) -> str:
+    """Send bytes as they are; returns all that comes until the server ends it."""
+    address = urlsplit(server.url)
+    with socket.create_connection((str(address.hostname), address.port or 0), 30) as connection:
+        connection.sendall(sent.encode())
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
 
 def test_an_annotator_labels_under_the_own_name(annotator: Any, tmp_path: Path) -> None:
