@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check fix fuzz soak bench openapi screenshots settings clean
+.PHONY: help install demo run test check fix fuzz load soak bench openapi screenshots settings clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,13 @@ FUZZ_DIR ?= /tmp/caclabel-fuzz
 
 fuzz: $(READY) ## Send broken files and requests for so long: make fuzz FUZZ_SECONDS=600
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -n 0 --timeout 0 --basetemp $(FUZZ_DIR) tests/fuzz
+
+# Five minutes, then an upload of 2 GiB, which needs 6 GiB of disk below TMPDIR for a while.
+LOAD_SECONDS ?= 300
+LOAD_CLIENTS ?= 50
+
+load: $(READY) ## Let 50 clients annotate for 5 minutes and send 2 GiB, then look for losses
+	$(BIN)/python -m tests.load.run --seconds $(LOAD_SECONDS) --clients $(LOAD_CLIENTS)
 
 bench: $(READY) ## Measure and print the figures of docs/benchmarks.md
 	$(BIN)/caclabel bench
