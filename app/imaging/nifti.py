@@ -4,7 +4,7 @@ nibabel reads the header; the voxels are taken as they lie in the file, because 
 that would do it for us choose between sform and qform in different ways.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, cast
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app.errors import ImagingError
 from app.imaging.corners import MAX_CORNER_SHIFT, corner_shift
 from app.imaging.parsing import PARSER_ERRORS
-from app.imaging.plausibility import check_grid, check_rescale, check_shape
+from app.imaging.plausibility import PORTION_VOXELS, check_grid, check_rescale, check_shape
 from app.imaging.volume import Grid
 
 _HEADER_BYTES: Final[Mapping[int, Callable[..., Any]]] = {
@@ -81,17 +81,37 @@ def read_values(path: Path, header: NiftiHeader) -> NDArray[Any]:
     Raises:
         ImagingError: If the file ends early or cannot be decompressed.
     """
-    count = int(np.prod(header.grid.shape))
-    expected = count * header.dtype.itemsize
+    (values,) = _read(path, header, int(np.prod(header.grid.shape)))
+    return values.reshape(header.grid.shape)
+
+
+def read_portions(path: Path, header: NiftiHeader) -> Iterator[NDArray[Any]]:
+    """Read the voxels of a NIfTI file, scaled, flat and portion by portion.
+
+    Raises:
+        ImagingError: As ``read_values``.
+    """
+    return _read(path, header, PORTION_VOXELS)
+
+
+def _read(path: Path, header: NiftiHeader, at_once: int) -> Iterator[NDArray[Any]]:
+    left, come = int(np.prod(header.grid.shape)) * header.dtype.itemsize, 0
     try:
         with _open(path) as stream:
             stream.read(header.offset)
-            data = stream.read(expected)
+            while left > 0:
+                data = stream.read(min(left, at_once * header.dtype.itemsize))
+                come, left = come + len(data), left - len(data)
+                if not data or len(data) % header.dtype.itemsize:
+                    raise ImagingError(
+                        f"expected {come + left} bytes of voxels, the file ends after {come}"
+                    )
+                yield _scaled(np.frombuffer(data, header.dtype), header)
     except PARSER_ERRORS as error:
         raise ImagingError("the voxels cannot be decompressed: the file is damaged") from error
-    if len(data) < expected:
-        raise ImagingError(f"expected {expected} bytes of voxels, the file ends after {len(data)}")
-    values = np.frombuffer(data, header.dtype).reshape(header.grid.shape)
+
+
+def _scaled(values: NDArray[Any], header: NiftiHeader) -> NDArray[Any]:
     native = values.astype(header.dtype.newbyteorder("="), copy=False)
     if (header.slope, header.intercept) == (1.0, 0.0):
         return native

@@ -1,7 +1,8 @@
 """What a CT can be: limits of geometry and values, checked before a volume is trusted."""
 
 import math
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,12 @@ intercept was lost are, at most 0.38 % (noise of the air around the phantom), 0 
 MIN_JUDGED_VOXELS: Final = 4096
 """Fewest voxels whose share says something: 16 along each axis, of which no CT has so few."""
 
+PORTION_VOXELS: Final = 1 << 22
+"""Voxels that are converted at once: 16 MiB as float32, however large the volume is."""
+
 _INT16: Final = np.iinfo(np.int16)
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def check_shape(shape: tuple[int, ...], max_voxels: int = MAX_VOXELS) -> None:
@@ -183,6 +189,46 @@ def to_hounsfield(values: NDArray[Any]) -> NDArray[np.int16]:
         ImagingError: If a value is not finite or beyond int16, if the values span less
             than ``MIN_HU_SPAN``, or if hardly any of them is that of fat, lung or air.
     """
+    if values.dtype != np.int16:
+        return collect_hounsfield(portions_of(values), values.shape)
+    _check_span(*_range(values))
+    _check_dark(values)
+    return values
+
+
+def collect_hounsfield(
+    portions: Iterable[NDArray[Any]], shape: tuple[int, ...]
+) -> NDArray[np.int16]:
+    """Do ``to_hounsfield`` with values that come in portions, so that they are never there twice.
+
+    Args:
+        portions: Values of any real type, in the order of the array.
+        shape: Shape of the array, of as many voxels as come.
+
+    Raises:
+        ImagingError: As ``to_hounsfield``.
+    """
+    hu = np.empty(shape, np.int16)
+    flat, filled, ranges = hu.reshape(-1), 0, list[tuple[float, float]]()
+    for values in portions:
+        ranges.append(_range(values))
+        rounded = values if values.dtype.kind in "iu" else np.rint(values)
+        flat[filled : filled + values.size] = rounded.reshape(-1)
+        filled += values.size
+    _check_span(min(low for low, _ in ranges), max(high for _, high in ranges))
+    _check_dark(hu)
+    return hu
+
+
+def portions_of(values: NDArray[_Scalar]) -> Iterator[NDArray[_Scalar]]:
+    """Yield the values of an array in portions, flat."""
+    flat = values.reshape(-1)
+    for begin in range(0, flat.size, PORTION_VOXELS):
+        yield flat[begin : begin + PORTION_VOXELS]
+
+
+def _range(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the lowest and the highest value, which int16 has to hold."""
     low, high = float(values.min()), float(values.max())
     # NaN travels through min and max, so two comparisons see every voxel.
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -191,21 +237,24 @@ def to_hounsfield(values: NDArray[Any]) -> NDArray[np.int16]:
         raise ImagingError(
             f"expected values from {_INT16.min} to {_INT16.max} HU, got {low:g} to {high:g}"
         )
+    return low, high
+
+
+def _check_span(low: float, high: float) -> None:
     if high - low < MIN_HU_SPAN:
         raise ImagingError(
             f"expected Hounsfield units spanning at least {MIN_HU_SPAN}, "
             f"got values from {low:g} to {high:g}"
         )
-    rounded = values if values.dtype.kind in "iu" else np.rint(values)
-    hu = rounded.astype(np.int16, copy=False)
-    _check_dark(hu)
-    return hu
 
 
 def _check_dark(hu: NDArray[np.int16]) -> None:
     """Refuse values that are too high by a lost intercept: no fat, lung or air is left."""
     # The lowest value may be padding, which is far below HU whatever the rest means.
-    dark = int(np.count_nonzero((hu < DARK_HU) & (hu > hu.min())))
+    lowest = hu.min()
+    dark = sum(
+        int(np.count_nonzero((part < DARK_HU) & (part > lowest))) for part in portions_of(hu)
+    )
     if hu.size >= MIN_JUDGED_VOXELS and dark < MIN_DARK_SHARE * hu.size:
         raise ImagingError(
             f"expected Hounsfield units with fat, lung or air below {DARK_HU} HU, got "

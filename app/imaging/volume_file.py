@@ -6,7 +6,13 @@ from typing import Final, Literal
 
 from app.errors import ImagingError
 from app.imaging import itk, nifti
-from app.imaging.plausibility import MAX_VOXELS, check_kvp, check_shape, to_hounsfield
+from app.imaging.plausibility import (
+    MAX_VOXELS,
+    check_kvp,
+    check_shape,
+    collect_hounsfield,
+    to_hounsfield,
+)
 from app.imaging.volume import Volume
 
 ImageKind = Literal["dicom", "nifti", "nrrd", "metaimage"]
@@ -72,7 +78,8 @@ def _read_nifti(path: Path, max_voxels: int) -> Volume:
     check_shape(header.grid.shape, max_voxels)
     found = _KVP_TEXT.search(header.description)
     kvp = _kvp(found[1] if found else "")
-    return Volume(to_hounsfield(nifti.read_values(path, header)), header.grid, kvp)
+    hu = collect_hounsfield(nifti.read_portions(path, header), header.grid.shape)
+    return Volume(hu, header.grid, kvp)
 
 
 def _read_itk(path: Path, max_voxels: int) -> Volume:

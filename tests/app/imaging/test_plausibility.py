@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import ImagingError
 from app.imaging.plausibility import (
+    PORTION_VOXELS,
     check_grid,
     check_kvp,
     check_rescale,
@@ -80,6 +81,15 @@ def test_whole_units_are_not_copied() -> None:
 
 def test_the_ends_of_int16_are_kept() -> None:
     assert to_hounsfield(np.array([-32768.0, 32767.0])).tolist() == [-32768, 32767]
+
+
+def test_values_that_come_in_portions_are_one_array_in_their_order() -> None:
+    values = np.linspace(-1000.0, 3000.0, 3 * PORTION_VOXELS // 2)
+    hu = to_hounsfield(values)
+    np.testing.assert_array_equal(hu, np.rint(values))
+    values[-1] = np.nan
+    with pytest.raises(ImagingError, match="not finite"):
+        to_hounsfield(values)
 
 
 @pytest.mark.parametrize("value", [-32768.4, -32769, 32767.4, 32768, 65535])
