@@ -35,8 +35,8 @@ def check_binding(session: Session, settings: Settings, *, now: float) -> None:
             f"setting access: `off` is for this machine alone, but {settings.host} is reached from"
             " others; set CACLABEL_ACCESS=auto and add a user, or listen on 127.0.0.1"
         )
+    check_provider(settings)
     if not is_required(session, settings) or settings.oidc_issuer:
-        check_provider(settings)
         return
     if not users.can_anybody_log_in(session, now=now):
         raise SettingsError(

@@ -1,6 +1,9 @@
 """Where people have to log in, and where a server refuses to listen."""
 
+from pathlib import Path
+
 import pytest
+from pydantic import SecretStr
 
 from app.access import keys, mode, users
 from app.access.roles import Role
@@ -105,3 +108,26 @@ def test_a_provider_that_cannot_be_trusted_is_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=problem):
         check(deployment, host="0.0.0.0", **{**ISSUER, **change})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["cac.hospital.example", "ftp://a.example", "https://a@b", "https://a/b", "https://a?b", "x"],
+)
+def test_a_public_address_of_which_no_other_can_be_made_is_refused(
+    deployment: Deployment, address: str
+) -> None:
+    with pytest.raises(SettingsError, match="public_url"):
+        check(deployment, host="127.0.0.1", public_url=address)
+
+
+def test_the_secret_of_the_client_may_lie_in_a_file(deployment: Deployment, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    settings = deployment.settings.model_copy(update={"oidc_client_secret_file": path})
+    with pytest.raises(SettingsError, match="expected a file with the secret"):
+        mode.client_secret(settings)
+    path.write_text("hush\n")
+    assert mode.client_secret(settings) == "hush"
+    both = settings.model_copy(update={"oidc_client_secret": SecretStr("hush")})
+    with pytest.raises(SettingsError, match="not both"):
+        mode.client_secret(both)

@@ -1,6 +1,7 @@
 """``caclabel user`` and ``caclabel key``: what they do, print and never print."""
 
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 
 from app import audit
 from app.access import logins, users
+from app.access.identity import Identity
 from app.access.passwords import Argon2
-from app.access.rows import KeyRow, UserRow
+from app.access.roles import Role
+from app.access.rows import KeyRow, TokenRow, UserRow
 from app.settings import Settings
 from app.store.database import Database
 from server.cli import main
@@ -151,3 +154,35 @@ def test_no_key_is_made_in_a_folder_that_no_server_has(
 ) -> None:
     assert main(["key", "list", "--data", str(tmp_path / "elsewhere")]) == 2
     assert "there is no database" in capsys.readouterr().err
+
+
+def test_somebody_is_logged_out_by_name_also_whom_only_the_provider_knows(
+    command: Command, database: Database
+) -> None:
+    identity = Identity("dr-oidc", Role.ANNOTATOR, "identity provider")
+    with database.writing() as session:
+        for _ in range(2):
+            logins.issue_token(
+                session, identity, is_cookie=True, is_local=False, hours=1.0, now=time.time()
+            )
+    assert command("user", "logout", "Dr-Oidc")[1] == "ended 2 logins of dr-oidc\n"
+    assert command("user", "logout", "dr-oidc")[1] == "ended 0 logins of dr-oidc\n"
+    with database.reading() as session:
+        assert session.query(TokenRow).count() == 0
+        assert [row.change for row in audit.recent(session, 2)] == [{"logins": 0}, {"logins": 2}]
+
+
+def test_a_backup_and_its_restore_are_in_the_trail(
+    command: Command, database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    assert command("backup", str(tmp_path / "copy"))[0] == 0
+    with database.reading() as session:
+        [row] = audit.recent(session, 1)
+    assert row.action == "make backup"
+    assert row.change["after"]["is_sound"] is True
+    restored = tmp_path / "restored"
+    assert main(["restore", str(tmp_path / "copy"), "--data", str(restored)]) == 0
+    other = Database(settings.model_copy(update={"data": restored}).database)
+    with other.reading() as session:
+        assert audit.recent(session, 1)[0].action == "restore backup"
+    other.close()

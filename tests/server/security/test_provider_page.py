@@ -413,7 +413,7 @@ def test_the_secret_goes_where_the_provider_wants_it(
         issuer.abilities["token_endpoint_auth_methods_supported"] = ways
     assert log_in(site, issuer).status_code == 200
     [(form, header)] = issuer.sent
-    is_posted = bool(ways) and "client_secret_post" in ways
+    is_posted = "client_secret_post" in (ways or [])
     assert ("client_secret" in form) == is_posted
     assert header.startswith("Basic ") != is_posted
 
