@@ -11,6 +11,7 @@ import yaml
 
 from app.settings import PREFIX, Settings
 from server.cli import main
+from server.security.table import ROUTES
 
 FOLDER = Path(__file__).resolve().parents[2] / "docker"
 OURS = ("server", "worker")
@@ -132,6 +133,9 @@ def test_the_realm_knows_our_roles_and_names_our_audience() -> None:
     assert client["clientId"] == example["CACLABEL_OIDC_CLIENT_ID"]
     assert mapper["config"]["included.client.audience"] == example["CACLABEL_OIDC_AUDIENCE"]
     assert example["CACLABEL_OIDC_ISSUER"].endswith(f"/realms/{realm['realm']}")
+    # Codes of a login lead to the route that takes them, and nowhere else.
+    (way_back,) = client["redirectUris"]
+    assert ("GET", way_back.removeprefix("${CACLABEL_ADDRESS}")) in ROUTES
     # Names are who acts: nobody chooses their own.
     assert realm["editUsernameAllowed"] is False
     assert realm["registrationAllowed"] is False
