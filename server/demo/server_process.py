@@ -66,6 +66,8 @@ def private_settings(folder: Path, **settings: object) -> Settings:
         "first_training": 2,
         # Whoever judges on other patients need not keep labels from the network.
         "validation_percent": 0,
+        # Nobody goes on with what it leaves.
+        "shutdown_seconds": 1.0,
     }
     return load_settings(**{**own, **settings})
 

@@ -100,7 +100,9 @@ def wait_until(
 
 def _environment(settings: dict[str, object]) -> dict[str, str]:
     given = {f"CACLABEL_{name.upper()}": str(value) for name, value in settings.items()}
-    return {**os.environ, "CACLABEL_PROFILE": "small", **given}
+    # Most tests leave nothing under way that matters.
+    quick = {"CACLABEL_PROFILE": "small", "CACLABEL_SHUTDOWN_SECONDS": "1"}
+    return {**os.environ, **quick, **given}
 
 
 def _answers(url: str) -> bool:

@@ -83,7 +83,7 @@ def test_a_line_in_json_has_its_parts(site: Site, lines: Lines) -> None:
 
 @pytest.mark.parametrize("given", ["", "a" * 65, "a b", "a\x7fb", "é", "<x>", "a,b"])
 def test_an_id_that_is_not_plain_is_replaced(site: Site, given: str) -> None:
-    answer = site.client.get("/auth", headers={"X-Request-ID": given.encode("latin-1")})
+    answer = site.client.get("/auth", headers={b"X-Request-ID": given.encode("latin-1")})
     assert _MADE.fullmatch(answer.headers["X-Request-ID"])
 
 
