@@ -4,12 +4,13 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,11 @@ def test_an_address_with_a_key_needs_no_login_and_no_header(
     address = f"{server.url}/k/{key}/datastore/image?image=third"
     with urllib.request.urlopen(address) as download:
         assert download.read() == image.read_bytes()
+    assert client.next_sample("first", {"client_id": "professor"})["id"] == "third"
+    client.save_label("third", str(write_label(tmp_path / "third.nrrd", 3)))
+    with closing(sqlite3.connect(server.data / "caclabel.sqlite")) as connection:
+        stored = connection.execute("SELECT annotator FROM labels WHERE image_id = 'third'")
+        assert stored.fetchall() == [("dr-b",)]
     caclabel(server.data, "key", "revoke", key.split("_")[1])
     with refused(401, "Could not validate credentials"):
         client.info()

@@ -1,5 +1,6 @@
 """People of an identity provider on a server: what they may, and who locks them out."""
 
+import base64
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +52,32 @@ def test_a_token_of_the_provider_opens_what_its_role_may(
     assert status(site, issuer.token(), "/audit") == 403
     assert status(site, issuer.token(exp=1000.0)) == 401
     assert status(site, issuer.token(realm_access={})) == 403
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[" * 20_000,
+        '{"kid": ' + "[" * 20_000,
+        '{"alg": "RS256", "kid": ["rsa"]}',
+        '{"alg": "RS256", "kid": {"a": 1}}',
+        '{"alg": "RS256", "kid": null}',
+        '{"alg": ["RS256"], "kid": "rsa"}',
+        '{"alg": "RS256", "kid": "rsa", "crit": ["x"]}',
+        '{"alg": "RS256", "kid": "rsa", "b64": false, "crit": ["b64"]}',
+        '["RS256"]',
+        "7",
+        "\ud7ff\u0000",
+    ],
+)
+def test_an_odd_token_is_a_wrong_one(site: GuardedSite, header: str) -> None:
+    for payload in ("{}", "[" * 20_000):
+        token = f"{encoded(header)}.{encoded(payload)}.{encoded('x' * 256)}"
+        assert status(site, token) == 401
 
 
 def test_local_keys_are_taken_beside_it(site: GuardedSite) -> None:
