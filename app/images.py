@@ -134,7 +134,7 @@ def check_upload(
         if database is not None:
             with database.reading() as session:
                 _check_free(session.get(ImageRow, wanted), row)
-        files.put_file(received, extension)
+        files.put_file(received, extension, digest)
     finally:
         received.unlink(missing_ok=True)
     return CheckedUpload(row, volume)
