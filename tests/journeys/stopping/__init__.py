@@ -1,0 +1,1 @@
+"""A server and a worker that are asked to stop."""
