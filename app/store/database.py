@@ -15,13 +15,14 @@ from threading import Lock
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.errors import StorageError
+from app.errors import ConflictError, StorageError
 from app.store.faults import LOCKED
 from app.store.turns import Turns
 
@@ -65,12 +66,22 @@ class Database:
         self._writing_engine = self.engine.execution_options(begin_immediate=True)
 
     def migrate(self) -> None:
-        """Bring the schema to the newest revision; a fresh database is created."""
+        """Bring the schema to the newest revision; a fresh database is created.
+
+        Raises:
+            ConflictError: If a newer version of caclabel has changed it already.
+        """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with self._writing_engine.connect() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise ConflictError(
+                    f"this version of caclabel does not know the schema of the database ({error});"
+                    " install the newer version, or restore a backup that was taken before it"
+                ) from error
             connection.commit()
 
     @contextmanager

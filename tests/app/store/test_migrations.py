@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, text
 
+from app.errors import ConflictError
 from app.store import database
 
 _MIGRATIONS = Path(database.__file__).with_name("migrations")
@@ -27,6 +29,16 @@ def test_versions_of_older_servers_answered_one_after_the_other(tmp_path: Path) 
         # So that an older deployment, too, can go back to what it had.
         assert [tuple(row) for row in rows] == [(1, 1, None, 1.5), (2, 2, 1, 2.5), (3, 3, 2, 3.5)]
     engine.dispose()
+
+
+def test_a_database_of_a_newer_version_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    opened = database.Database(f"sqlite:///{tmp_path / 'new.sqlite'}")
+    opened.migrate()
+    with opened.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConflictError, match=r"9999.*install the newer version, or restore"):
+        opened.migrate()
+    opened.close()
 
 
 def test_shares_that_too_few_samples_cannot_tell_become_unknown(tmp_path: Path) -> None:
