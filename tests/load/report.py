@@ -94,4 +94,6 @@ def _upload(found: Upload) -> Iterator[str]:
     yield "| `/info/` every 50 ms | count | errors | p50 ms | p95 ms | p99 ms | max ms |"
     yield "|---|---|---|---|---|---|---|"
     for name, beat in (("without the upload", found.before), ("with it", found.meanwhile)):
-        yield f"| {name} | {len(beat.seconds)} | {len(beat.errors)} | {_cells(beat.times)} |"
+        for since, seconds in (("sent", beat.seconds), ("due", beat.waited)):
+            cells = _cells(times(seconds)) if seconds else "| | |"
+            yield f"| {name}, since {since} | {len(seconds)} | {len(beat.errors)} | {cells} |"

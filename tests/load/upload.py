@@ -1,11 +1,10 @@
 """A huge image that streams in while others ask: what it costs them, the memory and the disk."""
 
 import http.client
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,7 +13,6 @@ from urllib.parse import urlsplit
 import nibabel
 import numpy as np
 
-from tests.load.records import Times, times
 from tests.load.site import ADMIN, Site
 from tests.load.watching import glance
 
@@ -29,7 +27,10 @@ _BOUNDARY: Final = "a-boundary-that-is-in-no-image"
 
 _TIMEOUT_S: Final = 600.0
 
-_SAMPLE_S: Final = 0.1
+_SAMPLE_S: Final = 0.5
+
+_BLOCK_BYTES: Final = 512
+"""In which `stat` counts, whatever the disk does."""
 
 
 @dataclass
@@ -37,18 +38,15 @@ class Beat:
     """``/info/``, asked again and again at a steady beat.
 
     Attributes:
-        seconds: From when a request was due until it was answered: one that waits for the
-            last one counts from its own time.
+        seconds: From when a request was sent until it was answered.
+        waited: From when it was due: one that cannot be sent because the last one is not
+            answered yet counts from its own time.
         errors: Statuses other than 200.
     """
 
     seconds: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
     errors: list[int] = field(default_factory=list)
-
-    @property
-    def times(self) -> Times:
-        """Return the summary."""
-        return times(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -118,10 +116,12 @@ def _ask_on(site: Site, beat: Beat, ended: threading.Event) -> None:
     connection, headers = _connection(site), site.admin()
     due = time.monotonic()
     while not ended.wait(max(0.0, due - time.monotonic())):
+        sent = time.monotonic()
         connection.request("GET", "/info/", headers=headers)
         answer = connection.getresponse()
         answer.read()
-        beat.seconds.append(time.monotonic() - due)
+        beat.seconds.append(time.monotonic() - sent)
+        beat.waited.append(time.monotonic() - due)
         if answer.status != http.client.OK:
             beat.errors.append(answer.status)
         due += _BEAT_S
@@ -175,8 +175,9 @@ class _Measures:
 
     def take(self) -> tuple[float, float]:
         """Measure both once."""
-        memory = glance(self.site.server.process.pid).memory_mib
-        self.all.append((memory, _used(self.site.settings.data) / 2**20))
+        process = self.site.server.process.pid
+        used = _used(self.site.settings.data) + _nameless(process)
+        self.all.append((glance(process).memory_mib, used / 2**20))
         return self.all[-1]
 
     @contextmanager
@@ -204,8 +205,23 @@ def _repeated(act: Callable[[], object], pause_s: float) -> Iterator[None]:
 
 
 def _used(folder: Path) -> int:
-    """Return the bytes that are taken on the disk, also by files that have no name any more."""
-    return shutil.disk_usage(folder).used
+    """Return the bytes that the files of a folder take on the disk."""
+    used = 0
+    for path in folder.rglob("*"):
+        # Others move and remove files meanwhile.
+        with suppress(FileNotFoundError):
+            used += path.stat().st_blocks * _BLOCK_BYTES
+    return used
+
+
+def _nameless(process: int) -> int:
+    """Return the bytes of the files that a process holds open and that have no name any more."""
+    used = 0
+    for path in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if str(path.readlink()).endswith(" (deleted)"):
+                used += path.stat().st_blocks * _BLOCK_BYTES
+    return used
 
 
 def _connection(site: Site) -> http.client.HTTPConnection:
