@@ -24,6 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import ConflictError, StorageError
 from app.store.faults import LOCKED
+from app.store.json_text import json_text
 from app.store.turns import Turns
 
 _BUSY_TIMEOUT_MS = 30_000
@@ -55,6 +56,7 @@ class Database:
             max_overflow=-1,
             # Errors are logged, and a row may name a patient.
             hide_parameters=True,
+            **({} if url.startswith("sqlite") else {"json_serializer": json_text}),
         )
         self.error_count = 0
         self._error_lock = Lock()

@@ -28,7 +28,7 @@ from server.dependencies import Services
 from server.main import create_app
 from tests.factories import SHAPE, make_volume, write_dicom
 from tests.journeys.postgresql import postgresql, postgresql_programs
-from tests.server.pool import image_bytes, label_bytes
+from tests.server.pool import add_model, image_bytes, label_bytes
 
 pytestmark = [
     pytest.mark.slow,
@@ -76,10 +76,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlSite]:
             assert answer.status_code == 200, answer.text
         files = {"label": ("label.nrrd", label_bytes())}
         assert client.put("/datastore/label?image=case_1", files=files).status_code == 200
-        with opened.services.database.writing() as session:
-            row = ModelVersionRow(job_id="1", sha256="ab" * 32, card={}, label_count=1)
-            row.is_active, row.created_at = True, 1.0
-            session.add(row)
+        add_model(opened.services)
         yield opened
 
 
@@ -212,6 +209,13 @@ def test_numbers_that_json_does_not_know_are_refused(site: PostgresqlSite, numbe
     ):
         assert answer.status_code == 422, answer.text
         assert "finite" in answer.json()["detail"]
+
+
+def test_a_figure_that_is_no_number_loses_no_model_version(site: PostgresqlSite) -> None:
+    # Its card has the loss NaN.
+    with site.services.database.reading() as session:
+        [row] = session.query(ModelVersionRow)
+        assert row.card == {"code_version": "0.1.0", "loss": None}
 
 
 # pydicom warns of what it is told to write here.
