@@ -46,6 +46,11 @@ def tracing(trace: Trace) -> Iterator[Trace]:
         _TRACE.reset(before)
 
 
+def trace_from_here(trace: Trace) -> None:
+    """Let what this task, or this thread, still does be done for something."""
+    _TRACE.set(trace)
+
+
 def current_trace() -> Trace:
     """Return for what something is done; an empty trace where that is nothing."""
     return _TRACE.get() or Trace()

@@ -31,7 +31,7 @@ from app.errors import (
 )
 from app.integrity.damage import note_damage
 from app.store.faults import storage_error
-from app.tracing import Trace, request_id_of, tracing
+from app.tracing import request_id_of
 from server.log_lines import without_paths
 from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER
 from server.security.redaction import redact
@@ -125,8 +125,7 @@ async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse
         logger.error("%s %s: %s", request.method, redact(request.url.path), fault)
         return error_answer(status_of(fault), str(fault))
     log_id = request.scope.get(REQUEST_ID) or request_id_of("")
-    with tracing(Trace(log_id)):
-        logger.error("%s: %s %s", log_id, request.method, redact(request.url.path), exc_info=error)
+    logger.error("%s: %s %s", log_id, request.method, redact(request.url.path), exc_info=error)
     answer = error_answer(500, f"the server failed; its log says why under {log_id}")
     answer.headers[REQUEST_ID_HEADER] = log_id
     return answer

@@ -12,7 +12,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.tracing import Trace, request_id_of, tracing
+from app.tracing import Trace, request_id_of, trace_from_here
 from server.log_lines import FIELDS
 from server.request_figures import RequestFigures
 from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER
@@ -58,14 +58,16 @@ class RequestLogMiddleware:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        with tracing(Trace(request_id)) as trace:
-            try:
-                await self._app(scope, receive, send_with_id)
-            except asyncio.CancelledError:
-                status = _CUT
-                raise
-            finally:
-                self._note(scope, status, time.perf_counter() - began, trace.user)
+        # The task of a request is its own, and what failed is told outside of this.
+        trace = Trace(request_id)
+        trace_from_here(trace)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            status = _CUT
+            raise
+        finally:
+            self._note(scope, status, time.perf_counter() - began, trace.user)
 
     def _note(self, scope: Scope, status: int, seconds: float, user: str) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
