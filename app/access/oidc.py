@@ -132,7 +132,7 @@ class Provider:
         role = self._role(claims)
         if role is None:
             access = self._claims(_token_in(body, "access_token"), self._settings.oidc_audience)
-            if access.get("sub") != claims.get("sub"):
+            if not claims.get("sub") or access.get("sub") != claims.get("sub"):
                 raise CredentialsError("the two tokens are of different people")
             role = self._role(access)
         return self._identity(claims, role)

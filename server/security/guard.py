@@ -131,15 +131,16 @@ class Guard:
             CredentialsError: If it is nobody who may come in.
             ProviderDownError: If the provider cannot be asked.
         """
-        now = time.time()
+        now, name = time.time(), ""
         try:
             found = self.provider.log_in_by_code(
                 attempt, code, named_issuer=named_issuer, come_back_to=come_back_to
             )
+            name = found.name
             identity = _with_role(self._checked_here(found))
         except CredentialsError as error:
             logger.info("refused who comes from the identity provider: %s", error)
-            logins.note_refused_login(self._database, "", address, now=now)
+            logins.note_refused_login(self._database, name, address, now=now)
             raise
         return self._issue(identity, is_cookie=True, is_local=False, now=now)
 

@@ -222,6 +222,12 @@ class TestHostile:
         assert not is_in(site)
         assert [row.subject for row in site.changes("refuse login")] == ["unknown name"]
 
+    def test_two_tokens_that_name_nobody_are_not_of_the_same_person(
+        self, site: GuardedSite, issuer: IdentityProvider
+    ) -> None:
+        issuer.id_claims["sub"] = issuer.access_claims["sub"] = None
+        assert log_in(site, issuer).status_code == 401
+
     @pytest.mark.parametrize(
         "claims", [{"aud": "another-program"}, {"exp": 1000.0}, {"realm_access": {"roles": ["x"]}}]
     )
@@ -382,6 +388,7 @@ class TestLifetime:
             users.disable_user(session, "dr-oidc", actor="x", now=1.0)
         assert not is_in(site)
         assert log_in(site, issuer).status_code == 401
+        assert [row.subject for row in site.changes("refuse login")] == ["dr-oidc"]
 
     def test_logging_out_offers_the_end_of_the_login_there(
         self, site: GuardedSite, issuer: IdentityProvider
