@@ -7,6 +7,7 @@ within reach of an artery, with a margin that leaves every value as it would be 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ from .inputs import (
     position_planes,
     take_slab,
 )
+from .memory import MemoryShortageError, Shortage, attempt, room_on
 from .network import DecoderState, MultiTaskNetwork, NetworkConfig
 from .operating_point import move_decision
 from .passes import DeterministicPass, make_pass, precision
@@ -103,6 +105,7 @@ class Predictor:
         self._network = network.eval().requires_grad_(False)
         self._network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # memory_format is missing in the stub
         self._pass = make_pass(self._network)
+        self._room = room_on(device)
 
     @torch.inference_mode()
     def predict(
@@ -127,6 +130,7 @@ class Predictor:
 
         Raises:
             ValueError: If ``hu`` is not a volume or ``samples`` is negative.
+            MemoryShortageError: If the device has no memory for a single slice.
         """
         if hu.ndim != 3 or hu.size == 0 or samples < 0:
             raise ValueError(f"expected a volume and samples >= 0, got {hu.shape} and {samples}")
@@ -136,14 +140,25 @@ class Predictor:
             self._network, self._pass, hu[content.index], spacing_mm, threshold_hu, sampling
         )
         planes, height, width = content.shape
-        step = max(1, _PIXELS_AT_ONCE // (height * width))
-        for start in range(0, planes, step):
-            stop = min(start + step, planes)
-            with precision(self._device):
-                volume.run(range(start, stop))
-            if on_progress is not None:
-                on_progress(stop / planes)
+        done = 0
+        while done < planes:
+            count = self._room.fitting(_PIXELS_AT_ONCE) // (height * width)
+            stop = min(done + max(1, count), planes)
+            failed = self._run(volume, range(done, stop))
+            if failed is None:
+                done = stop
+                if on_progress is not None:
+                    on_progress(done / planes)
+            elif stop - done > 1:
+                self._room.note_shortage((stop - done) * height * width, failed)
+            else:
+                raise MemoryShortageError(f"no memory for one slice: {failed.problem}")
         return volume.collect(hu.shape, content)
+
+    def _run(self, volume: "_VolumePass", indices: range) -> Shortage | None:
+        """Predict some slices; what could not be had if there was no memory, and nothing done."""
+        with precision(self._device):
+            return attempt(partial(volume.run, indices))
 
 
 class _Sampling:
@@ -207,17 +222,20 @@ class _VolumePass:
         self._embedding = torch.zeros(network.config.widths[-1], dtype=torch.float64)
 
     def run(self, indices: range) -> None:
-        """Predict some slices."""
+        """Predict some slices; one that fails half-way has changed nothing that counts."""
         prefix, logits = self._pass(self._inputs(indices))
-        self._embedding += prefix.features[-1].mean(dim=(2, 3)).sum(dim=0).cpu().double()
+        embedding = prefix.features[-1].mean(dim=(2, 3)).sum(dim=0).cpu().double()
         height, width = self._hu.shape[1:]
         region = logits["region"][:, :, :height, :width].float()
         lesion = logits["lesion"][:, :, :height, :width].float()
-        self._keep_maps(indices, region, lesion)
-        for place, index in enumerate(indices):
-            self._points.append(
-                self._sample(index, prefix.select(place), region[place], lesion[place])
-            )
+        entropy = self._keep_maps(indices, region, lesion)
+        points = [
+            self._sample(index, prefix.select(place), region[place], lesion[place])
+            for place, index in enumerate(indices)
+        ]
+        self._embedding += embedding
+        self._boundary_entropy.add(entropy)
+        self._points += points
 
     def collect(self, shape: tuple[int, ...], content: ContentBox) -> NetworkPrediction:
         """Put the slices together, in the frame of the volume that content was cut from."""
@@ -258,14 +276,16 @@ class _VolumePass:
         )
         return network_input(slabs, candidates, config, positions).to(self._device)
 
-    def _keep_maps(self, indices: range, region: Tensor, lesion: Tensor) -> None:
+    def _keep_maps(self, indices: range, region: Tensor, lesion: Tensor) -> Tensor:
+        """Put down what the slices show; returns the entropy of voxels at boundaries."""
         values = region.argmax(dim=1)
         at_boundary = region.movedim(1, -1)[_boundary(values)]
-        self._boundary_entropy.add(class_entropy(at_boundary.softmax(dim=1)))
+        entropy = class_entropy(at_boundary.softmax(dim=1))
         is_lesion = lesion[:, 1] >= lesion[:, 0]
         values = torch.where(is_lesion, _artery(region), values)
         self._region[indices.start : indices.stop] = values.byte().cpu().numpy()
         self._lesion[indices.start : indices.stop] = is_lesion.cpu().numpy()
+        return entropy
 
     def _sample(
         self, index: int, prefix: DecoderState, region: Tensor, lesion: Tensor

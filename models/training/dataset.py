@@ -4,7 +4,7 @@ Most slices of a volume hold no calcium and nothing that could be mistaken for i
 are therefore sorted into kinds once, and batches take a fixed share of each kind.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -153,12 +153,23 @@ class Batch:
     targets: Mapping[str, Tensor]
     weights: Mapping[str, Tensor]
 
+    def __len__(self) -> int:
+        """Return the number of slices."""
+        return len(self.inputs)
+
     def to(self, device: torch.device) -> "Batch":
         """Move the batch to a device."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    def part(self, rows: slice) -> "Batch":
+        """Return some of the slices."""
+        return self._each(lambda tensor: tensor[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return Batch(
-            self.inputs.to(device),
-            {name: tensor.to(device) for name, tensor in self.targets.items()},
-            {name: tensor.to(device) for name, tensor in self.weights.items()},
+            change(self.inputs),
+            {name: change(tensor) for name, tensor in self.targets.items()},
+            {name: change(tensor) for name, tensor in self.weights.items()},
         )
 
 

@@ -26,6 +26,7 @@ class EpochReport:
         skipped_steps: Steps left out because the loss was not finite or no task had a
             label.
         seconds: Duration.
+        shortage: What was done for lack of memory, in a few words; empty where there is enough.
     """
 
     epoch: int
@@ -35,6 +36,7 @@ class EpochReport:
     task_weights: Mapping[str, float]
     skipped_steps: int
     seconds: float
+    shortage: str = ""
 
 
 def check_convergence(losses: Sequence[float | None], epoch: int) -> None:

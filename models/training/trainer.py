@@ -11,7 +11,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,6 @@ from ..network import MultiTaskNetwork, NetworkConfig
 from ..operating_point import LESION_MARGIN
 from . import training_state
 from .dataset import Batch, SliceSampler, TrainingCase, make_batch, patch_size
-from .losses import network_losses
 from .operating_point import margin_steps
 from .optimization import (
     are_finite,
@@ -35,6 +34,7 @@ from .optimization import (
     make_optimizer,
     put_back_buffers,
 )
+from .portions import Portion, add_gradients
 from .reports import DivergedError, EpochReport, check_convergence
 from .schedules import TurnSampler, plan_turns, take_turn
 from .starting import begin_near, recalculate_normalization, weights_digest
@@ -99,9 +99,11 @@ class Trainer:
         turns = plan_turns(trainer_config.schedule, trainer_config.turns, names)
         self._sampler = TurnSampler(training, turns, trainer_config.sampling.shares)
         self._patch_size = patch_size(training, trainer_config.sampling, network_config.multiple)
-        self._device = torch.device(trainer_config.device)
-        self._build()
-        self._begin()
+        self._description = training_state.describe(
+            network_config, trainer_config, self._initial_digest, training, validation
+        )
+        self._portion = Portion(trainer_config.batch_size, trainer_config.device)
+        self._portion.fit(self._begin, lambda: None)
 
     @property
     def epoch(self) -> int:
@@ -135,7 +137,7 @@ class Trainer:
         if not path.exists():
             return False
         state = training_state.read_state(path)
-        if state.progress["training"] != self._describe():
+        if state.progress["training"] != self._description:
             raise ValueError("the folder holds the state of another configuration or other cases")
         self._restore(state)
         return True
@@ -153,24 +155,19 @@ class Trainer:
 
         Raises:
             DivergedError: If the loss is not finite several times in a row.
+            MemoryShortageError: If the processor has no memory for a single slice.
         """
         started = time.monotonic()
         losses: list[float | None] = []
-        for number in range(self._config.steps_per_epoch):
-            if should_stop():
-                self._go_back()
-                return self._report(losses, None, started, is_canceled=True)
-            losses.append(self._step(number))
-            check_convergence(losses, self._epoch + 1)
-            on_progress((number + 1) / self._config.steps_per_epoch)
-        self._epoch += 1
-        self._margin = None
         try:
-            validation = self._validate(should_stop)
+            validation = self._portion.fit(
+                partial(self._try_epoch, losses, on_progress, should_stop), self._go_back
+            )
         except StoppedValidationError:
-            self._epoch -= 1
             self._go_back()
             return self._report(losses, None, started, is_canceled=True)
+        self._epoch += 1
+        self._margin = None
         self._keep_best(validation)
         self._write_state()
         return self._report(losses, validation, started, is_canceled=False)
@@ -186,10 +183,12 @@ class Trainer:
         Raises:
             StoppedValidationError: If ``should_stop`` said yes.
         """
-        network = load_network(self._network_config, self._best, self._device)
-        size = self._config.batch_size
-        chosen = yield from margin_steps(network, self._validation, size, should_stop)
-        self._margin = chosen or 0.0
+
+        def begin() -> Generator[float, None, float | None]:
+            network = load_network(self._network_config, self._best, self._portion.device)
+            return margin_steps(network, self._validation, self._portion.slices, should_stop)
+
+        self._margin = (yield from self._portion.fit_steps(begin)) or 0.0
 
     def write_checkpoint(self, path: Path, card: Mapping[str, JsonValue]) -> str:
         """Write the best averaged weights with a card; returns the SHA-256 of the weights.
@@ -218,7 +217,7 @@ class Trainer:
 
     def _build(self) -> None:
         """Build everything as it is before the first epoch of a fresh training."""
-        config, device = self._network_config, self._device
+        config, device = self._network_config, self._portion.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._config.seed)
             weights = MultiTaskNetwork(config).state_dict()
@@ -226,6 +225,8 @@ class Trainer:
         self._average = load_network(config, weights, device)
         shares = {task.name: 1.0 for task in config.tasks} | dict(self._config.task_weights)
         self._weighting = make_weighting(self._config.weighting, shares).to(device)
+        modules = {"network": self._network, "average": self._average}
+        self._modules: dict[str, nn.Module] = {**modules, "weighting": self._weighting}
         self._optimizer = make_optimizer(
             self._network,
             self._weighting,
@@ -239,7 +240,8 @@ class Trainer:
         self._best = copy_weights(self._average)
 
     def _begin(self) -> None:
-        """Go to the weights before, with statistics of these cases unless the encoder is frozen."""
+        """Build everything and go to the weights before, with statistics of these cases."""
+        self._build()
         if self._initial is None:
             return
         begin_near(self._network, self._initial, self._config)
@@ -252,8 +254,30 @@ class Trainer:
         rng = np.random.default_rng((self._config.seed, 0, self._config.total_steps))
         count = -(-_NORMALIZATION_SLICES // self._config.batch_size)
         sampler = SliceSampler(self._training, self._config.sampling.shares)
-        batches = (self._draw_batch(sampler, rng).inputs for _ in range(count))
-        recalculate_normalization(self._network, batches)
+        recalculate_normalization(
+            self._network,
+            (
+                part.to(self._portion.device)
+                for _ in range(count)
+                for part in self._draw_batch(sampler, rng).inputs.split(self._portion.slices)
+            ),
+        )
+
+    def _try_epoch(
+        self,
+        losses: list[float | None],
+        on_progress: Callable[[float], None],
+        should_stop: Callable[[], bool],
+    ) -> Validation | None:
+        """Train on the batches of an epoch, told in ``losses``, and validate."""
+        losses.clear()
+        for number in range(self._config.steps_per_epoch):
+            if should_stop():
+                raise StoppedValidationError
+            losses.append(self._step(number))
+            check_convergence(losses, self._epoch + 1)
+            on_progress((number + 1) / self._config.steps_per_epoch)
+        return self._validate(self._epoch + 1, should_stop)
 
     def _step(self, number: int) -> float | None:
         """Train on one batch; None when the step was left out."""
@@ -266,19 +290,19 @@ class Trainer:
         masks = draw_masks(self._network_config.dropout_sites(), batch.inputs.shape[0], generator)
         take_turn(self._network, turn)
         statistics = copy_buffers(self._network)
-        losses = network_losses(self._network, batch, masks, turn.tasks)
-        if not losses:
-            return None
-        loss: Tensor = self._weighting(losses)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own method has no types
+        loss = add_gradients(
+            self._network, self._weighting, batch, masks, turn.tasks, self._portion
+        )
+        if loss is None:
+            return None
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), _GRADIENT_NORM)
         # An overflow in a batch can spoil its statistics while the loss stays finite.
         if not are_finite([loss, norm, *self._network.buffers()]):
             put_back_buffers(self._network, statistics)
             return None
         self._apply(step)
-        return float(loss.detach())
+        return float(loss)
 
     def _apply(self, step: int) -> None:
         for group in self._optimizer.param_groups:
@@ -292,22 +316,22 @@ class Trainer:
 
     def _draw_batch(self, sampler: SliceSampler, rng: np.random.Generator) -> Batch:
         items = sampler.draw(self._config.batch_size, rng)
-        batch = make_batch(
+        return make_batch(
             items, self._patch_size, self._network_config, self._config.sampling.augmentation, rng
         )
-        return batch.to(self._device)
 
-    def _validate(self, should_stop: Callable[[], bool]) -> Validation | None:
-        is_last = self._epoch >= self._config.epochs
-        if not self._validation or not (is_last or self._epoch % self._config.validate_every == 0):
+    def _validate(self, epoch: int, should_stop: Callable[[], bool]) -> Validation | None:
+        is_last = epoch >= self._config.epochs
+        if not self._validation or not (is_last or epoch % self._config.validate_every == 0):
             return None
         return validate(
             self._average,
             self._validation,
             self._config.batch_size,
-            self._device,
+            self._portion.device,
             self._sampler.tasks,
             should_stop,
+            at_once=self._portion.slices,
         )
 
     def _keep_best(self, validation: Validation | None) -> None:
@@ -339,47 +363,30 @@ class Trainer:
             task_weights=self._weighting.task_weights(),
             skipped_steps=len(losses) - len(done),
             seconds=time.monotonic() - started,
+            shortage=self._portion.shortage,
         )
-
-    def _describe(self) -> JsonValue:
-        """Tell what must be equal for a state to be this training's."""
-        return {
-            "network": repr(self._network_config),
-            "trainer": repr(asdict(self._config)),
-            "initial": self._initial_digest,
-            "training": [case.case_id for case in self._training],
-            "new": [case.case_id for case in self._training if case.is_new],
-            "validation": [case.case_id for case in self._validation],
-        }
 
     def _write_state(self) -> None:
-        tensors = (
-            training_state.module_tensors("network", self._network)
-            | training_state.module_tensors("average", self._average)
-            | training_state.module_tensors("weighting", self._weighting)
-            | training_state.optimizer_tensors("optimizer", self._optimizer)
-            | {f"best/{name}": tensor for name, tensor in self._best.items()}
-        )
         progress: dict[str, JsonValue] = {
             "epoch": self._epoch,
             "best_epoch": self._best_epoch,
             "best_loss": self._best_loss,
-            "training": self._describe(),
+            "training": self._description,
+            "slices_at_once": self._portion.slices,
         }
+        tensors = training_state.gather(self._modules, self._optimizer, self._best)
         self._folder.mkdir(parents=True, exist_ok=True)
         training_state.write_state(self._folder / STATE_NAME, TrainingState(tensors, progress))
 
     def _restore(self, state: TrainingState) -> None:
         self._build()
-        training_state.load_module("network", self._network, state.tensors)
-        training_state.load_module("average", self._average, state.tensors)
-        training_state.load_module("weighting", self._weighting, state.tensors)
-        training_state.load_optimizer("optimizer", self._optimizer, state.tensors)
-        self._best = training_state.with_prefix("best", state.tensors)
+        self._best = training_state.put_back(self._modules, self._optimizer, state.tensors)
         self._epoch = int(str(state.progress["epoch"]))
         self._best_epoch = int(str(state.progress["best_epoch"]))
         best_loss = state.progress["best_loss"]
         self._best_loss = None if best_loss is None else float(str(best_loss))
+        slices = state.progress.get("slices_at_once", self._config.batch_size)
+        self._portion.take_up(int(str(slices)))
 
     def _go_back(self) -> None:
         """Return to the end of the last whole epoch, or to the weights that were begun with."""

@@ -1,8 +1,8 @@
 """All that a training needs to go on after a kill, in one file written at once."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..checkpoint import JsonValue, write_atomically
+from ..network import NetworkConfig
+from .dataset import TrainingCase
+from .trainer_config import TrainerConfig
 
 _PROGRESS = "progress"
 """Key of the JSON text in the file's metadata."""
@@ -22,6 +25,24 @@ class TrainingState:
 
     tensors: Mapping[str, Tensor]
     progress: Mapping[str, JsonValue]
+
+
+def describe(
+    network: NetworkConfig,
+    trainer: TrainerConfig,
+    initial_digest: str | None,
+    training: Sequence[TrainingCase],
+    validation: Sequence[TrainingCase],
+) -> JsonValue:
+    """Tell what must be equal for a state to be a training's."""
+    return {
+        "network": repr(network),
+        "trainer": repr(asdict(trainer)),
+        "initial": initial_digest,
+        "training": [case.case_id for case in training],
+        "new": [case.case_id for case in training if case.is_new],
+        "validation": [case.case_id for case in validation],
+    }
 
 
 def write_state(path: Path, state: TrainingState) -> None:
@@ -46,36 +67,37 @@ def read_state(path: Path) -> TrainingState:
     return TrainingState(tensors, progress)
 
 
-def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    """Name the parameters and buffers of a module."""
-    return {f"{prefix}/{name}": tensor for name, tensor in module.state_dict().items()}
+def gather(
+    modules: Mapping[str, nn.Module], optimizer: Optimizer, best: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Name all tensors of a training: of its modules, its optimiser and its best weights."""
+    tensors = {f"best/{name}": tensor for name, tensor in best.items()}
+    for prefix, module in modules.items():
+        tensors |= {f"{prefix}/{name}": tensor for name, tensor in module.state_dict().items()}
+    for number, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{number}/{name}": tensor for name, tensor in values.items()}
+    return tensors
 
 
-def load_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what ``module_tensors`` named."""
-    module.load_state_dict(with_prefix(prefix, tensors))
+def put_back(
+    modules: Mapping[str, nn.Module], optimizer: Optimizer, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Put back what ``gather`` named; returns the best weights.
 
-
-def optimizer_tensors(prefix: str, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Name the running averages of an optimiser by parameter number."""
-    return {
-        f"{prefix}/{number}/{name}": tensor
-        for number, values in optimizer.state_dict()["state"].items()
-        for name, tensor in values.items()
-    }
-
-
-def load_optimizer(prefix: str, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what ``optimizer_tensors`` named; the rates stay those of the optimiser."""
+    The rates stay those of the optimiser.
+    """
+    for prefix, module in modules.items():
+        module.load_state_dict(_with_prefix(prefix, tensors))
     state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in with_prefix(prefix, tensors).items():
+    for key, tensor in _with_prefix("optimizer", tensors).items():
         number, name = key.split("/")
         state.setdefault(int(number), {})[name] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return _with_prefix("best", tensors)
 
 
-def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Select the tensors of one part, without its prefix."""
     start = prefix + "/"
     return {

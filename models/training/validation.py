@@ -12,6 +12,7 @@ from ..metrics import Counts, count_classes, mean_dice
 from ..network import MultiTaskNetwork, NetworkConfig
 from .dataset import Batch, Item, TrainingCase, make_batch, telling_items
 from .losses import task_losses
+from .portions import run_in_portions
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Validation:
 
 
 class StoppedValidationError(Exception):
-    """A validation was stopped between two batches. No mistake: nothing went wrong."""
+    """An epoch or a validation was stopped between two batches. Nothing went wrong."""
 
 
 @torch.inference_mode()
@@ -42,16 +43,19 @@ def validate(
     device: torch.device,
     trained: Collection[str],
     should_stop: Callable[[], bool] = lambda: False,
+    *,
+    at_once: int | None = None,
 ) -> Validation | None:
     """Judge a network in evaluation mode on the telling slices of the cases.
 
     Args:
         network: Network to judge.
         cases: Cases that it has not seen.
-        batch_size: Slices at a time.
+        batch_size: Slices whose losses are computed together.
         device: Where the network lies.
         trained: Names of the tasks whose losses count.
         should_stop: Asked before every batch.
+        at_once: Slices the network runs on at once, at most; fewer change no value.
 
     Returns:
         None when the cases have no slice with a label of these tasks.
@@ -68,7 +72,7 @@ def validate(
         if should_stop():
             raise StoppedValidationError
         batch = make_batch(items, _size(items, config), config).to(device)
-        logits = network(batch.inputs)
+        logits = run_in_portions(network, batch.inputs, at_once or batch_size)
         task_values = task_losses(judged, logits, batch.targets, batch.weights)
         if task_values:
             losses.append(float(sum(float(value) for value in task_values.values())))
