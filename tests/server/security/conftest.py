@@ -18,6 +18,13 @@ from server.dependencies import Services, open_services
 from server.main import create_app
 from server.security.guard import Guard
 from tests.app.access.hashing import QuickHasher
+from tests.app.access.identity_provider import (
+    AUDIENCE,
+    CLIENT,
+    SECRET,
+    IdentityProvider,
+    providing,
+)
 
 PASSWORD = "correct horse battery staple"
 
@@ -98,3 +105,46 @@ def add_people(services: Services, hasher: QuickHasher) -> dict[Role, str]:
             )
             _, given[role] = keys.add_key(session, str(role), label="", actor="setup", now=1.0)
     return given
+
+
+@pytest.fixture(scope="module")
+def shared_issuer() -> Iterator[IdentityProvider]:
+    with providing() as provider:
+        yield provider
+
+
+@pytest.fixture
+def issuer(shared_issuer: IdentityProvider) -> Iterator[IdentityProvider]:
+    yield shared_issuer
+    shared_issuer.is_up = True
+    for changes in (
+        shared_issuer.id_claims,
+        shared_issuer.access_claims,
+        shared_issuer.abilities,
+        shared_issuer.sent,
+    ):
+        changes.clear()
+
+
+@contextmanager
+def trusting(
+    application: FastAPI, settings: Settings, issuer: IdentityProvider, **changes: object
+) -> Iterator[GuardedSite]:
+    given = {
+        "oidc_issuer": issuer.issuer,
+        "oidc_audience": AUDIENCE,
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret": Settings(oidc_client_secret=SECRET).oidc_client_secret,
+        "oidc_label": "the hospital",
+        **changes,
+    }
+    with guarding(application, settings, **given) as opened:
+        yield opened
+
+
+@pytest.fixture
+def site(
+    guarded_application: FastAPI, settings: Settings, issuer: IdentityProvider
+) -> Iterator[GuardedSite]:
+    with trusting(guarded_application, settings, issuer) as opened:
+        yield opened
