@@ -78,7 +78,23 @@ def find_image(settings: Settings, row: ImageRow) -> AxialImage | None:
     stored = image_rows.grid_of(row)
     # Only the grid is wanted: a stride trick stands in for the voxels.
     _, grid = to_axial(np.broadcast_to(np.int16(0), stored.shape), stored)
-    return AxialImage(np.load(path, mmap_mode="r"), grid, stored, row.kvp)
+    hu = _open_array(path, grid.shape)
+    return None if hu is None else AxialImage(hu, grid, stored, row.kvp)
+
+
+def _open_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.int16] | None:
+    """Return a kept array; one that is not whole is thrown away: it can be made again."""
+    try:
+        array: NDArray[np.int16] = np.load(path, mmap_mode="r")
+        if array.shape == shape and array.dtype == np.int16:
+            return array
+    except (ValueError, EOFError):
+        pass
+    except FileNotFoundError:
+        return None
+    logger.warning("the array %s was damaged and is made anew", path.name)
+    path.unlink(missing_ok=True)
+    return None
 
 
 def decode_image(settings: Settings, files: FileStore, row: ImageRow) -> AxialImage:

@@ -6,11 +6,12 @@ from app import images, labels, model_versions, sessions
 from app.arrays import LABEL_EXTENSION, axial_image
 from app.background.work import Progress, Units, WorkContext
 from app.calcium.labels import LABELS
-from app.errors import CacLabelError, InvalidInputError
+from app.errors import CacLabelError, DamagedFileError, DamagedWeightsError, InvalidInputError
 from app.imaging.reader import read_volume
-from app.prediction.prediction import predict
+from app.integrity.damage import note_damage
+from app.memory import memory_needed
+from app.prediction.devices import predict_with_room
 from app.prediction.rows import encode_label_map, find_row, predict_pool_image
-from app.prediction.weights import checkpoint_path, load_predictor
 from app.prediction_keys import prediction_key
 from app.store.tables import JobRow, Json, ModelVersionRow
 
@@ -65,10 +66,12 @@ def _predict_session(context: WorkContext, job: JobRow) -> Json:
     with context.database.reading() as session:
         version = model_versions.get_version(session, job.request["model_version"])
         path = sessions.image_path(session, settings, job.request["session"])
-    image = axial_image(read_volume(path))
-    predictor = load_predictor(checkpoint_path(settings, version.job_id), context.device)
-    prediction = predict(predictor, image, settings)
-    digest = context.files.put(encode_label_map(prediction.labels, image), LABEL_EXTENSION)
+    weights = model_versions.weights_path(settings, version.job_id)
+    with memory_needed("predicting the image that was sent"):
+        image = axial_image(read_volume(path))
+        prediction = predict_with_room(weights, context.device, image, settings)
+        encoded = encode_label_map(prediction.labels, image)
+    digest = context.files.put(encoded, LABEL_EXTENSION)
     return {
         "sha256": digest,
         "scores": prediction.scores.to_json(),
@@ -80,11 +83,15 @@ def _predict_session(context: WorkContext, job: JobRow) -> Json:
 
 
 def _try_predict(context: WorkContext, version_id: int, image_id: str) -> bool:
-    """Predict an image; one that cannot be read is left out, and told."""
+    """Predict an image; one that cannot be read or held in memory is left out, and told."""
     try:
         predict_pool_image(context, version_id, image_id)
+    except DamagedWeightsError:
+        raise  # No image can be predicted without them.
     except CacLabelError as error:
         logger.warning("image %s was not predicted: %s", image_id, error)
+        if isinstance(error, DamagedFileError):
+            note_damage(context.database, error, now=context.clock())
         return False
     return True
 

@@ -21,8 +21,9 @@ from app.calcium.labels import CALCIUM_LABELS, LABELS
 from app.errors import ConflictError
 from app.imaging.labelmap import write_label_map
 from app.imaging.orientation import from_axial
-from app.prediction.prediction import Prediction, predict
-from app.prediction.weights import checkpoint_path, load_predictor
+from app.memory import memory_needed
+from app.prediction.devices import predict_with_room
+from app.prediction.prediction import Prediction
 from app.prediction_keys import prediction_key
 from app.settings import Settings
 from app.store.tables import ImageRow, PredictionRow
@@ -53,6 +54,8 @@ def predict_pool_image(
         NotFoundError: If there is no such image or model version.
         ImagingError: If the image cannot be read.
         ConflictError: If the image changes again and again.
+        DamagedWeightsError: If the weights of the model version cannot be used.
+        TooLittleMemoryError: If there is no memory to predict it slice by slice.
     """
     for _ in range(_TRIES):
         row = _predict_as_it_was(context, version_id, image_id, on_progress)
@@ -130,10 +133,12 @@ def _predict_as_it_was(
         known = find_row(session, image_id, version_id, prediction_key(settings))
     if known is not None:
         return known
-    predictor = load_predictor(checkpoint_path(settings, version.job_id), context.device)
-    image = load_image(settings, context.files, image_row)
-    prediction = predict(predictor, image, settings, on_progress)
-    digest = context.files.put(encode_label_map(prediction.labels, image), LABEL_EXTENSION)
+    path = model_versions.weights_path(settings, version.job_id)
+    with memory_needed(f"predicting image {image_id}"):
+        image = load_image(settings, context.files, image_row)
+        prediction = predict_with_room(path, context.device, image, settings, on_progress)
+        encoded = encode_label_map(prediction.labels, image)
+    digest = context.files.put(encoded, LABEL_EXTENSION)
     row = prediction_row(prediction, image_id, version_id, digest, settings)
     row.created_at = context.clock()
     with context.database.writing() as session:

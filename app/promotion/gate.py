@@ -101,6 +101,7 @@ def decide(
     *,
     champion_id: int | None,
     left_out: int = 0,
+    problem: str = "",
 ) -> Decision:
     """Decide between the version that answers and a new one; the same input, the same answer.
 
@@ -110,12 +111,19 @@ def decide(
         policy: When it is promoted.
         champion_id: Id of the version that answers, for the reason.
         left_out: Validation images that could not be measured. Nothing is promoted unproven
-            because of them: they could be read when the training began.
+            because of them: they could be read when the labels came.
+        problem: Why the version that answers could not be measured at all; empty if it was.
 
     Raises:
         ValueError: If the two were measured on different images.
     """
     count = len(challenger.patients)
+    if champion_id is not None and problem:
+        reason = (
+            f"kept back: version {champion_id}, which answers, could not be judged: {problem};"
+            " a person may promote this one"
+        )
+        return Decision(False, reason, count, champion_id)
     if champion is None or champion_id is None:
         return Decision(True, "promoted: the first version, there is no other", count, None)
     if champion.image_ids != challenger.image_ids:

@@ -20,8 +20,10 @@ from torch import Tensor
 
 from app import jobs, model_versions
 from app.background.work import Progress, StoppedError, Units, WorkContext
-from app.errors import InvalidInputError, NotFoundError
-from app.prediction.weights import checkpoint_path
+from app.errors import DamagedWeightsError, InvalidInputError, NotFoundError
+from app.integrity.damage import note_damage
+from app.memory import memory_needed
+from app.prediction.weights import read_checkpoint
 from app.recipes import calcium
 from app.store.tables import JobRow, Json, ModelVersionRow
 from app.training.cases import load_cases
@@ -29,7 +31,7 @@ from app.training.judging import judge
 from app.training.outcome import Outcome, add_version, find_version, known_outcome, settle
 from app.training.plan import TrainingPlan, make_plan, read_plan, write_plan
 from app.training.trigger import note_seen
-from models.checkpoint import load as load_checkpoint
+from models.training.dataset import TrainingCase
 from models.training.reports import EpochReport
 from models.training.trainer import Trainer
 from models.training.validation import StoppedValidationError
@@ -41,7 +43,16 @@ _TURN_S: Final = 1.0
 
 
 def train(context: WorkContext, job: JobRow) -> Units:
-    """Train a model version and decide whether it answers; an epoch or an image a unit."""
+    """Train a model version and decide whether it answers; an epoch or an image a unit.
+
+    Raises:
+        TooLittleMemoryError: If there is no memory to train slice by slice on the processor.
+    """
+    with memory_needed("the training"):
+        return (yield from _train(context, job))
+
+
+def _train(context: WorkContext, job: JobRow) -> Units:
     folder = context.settings.runs / job.id
     version = find_version(context, job.id)
     outcome = known_outcome(version) if version is not None else None
@@ -54,6 +65,7 @@ def train(context: WorkContext, job: JobRow) -> Units:
         "model_version": version.id,
         "is_promoted": outcome.is_promoted,
         "reason": outcome.reason,
+        "left_out": version.card.get("left_out", []),
         "metrics": outcome.metrics,
         "stats": _final_stats(context, job, outcome),
     }
@@ -68,7 +80,10 @@ def _fit(
     plan = _plan(context, job, folder)
     count = f"{len(plan.training)} labels, {len(plan.validation)} for validation"
     yield Progress(0.0, f"preparing {count}; start {plan.start}: {plan.why}")
-    trainer, epochs = _trainer(context, job, plan, folder)
+    plan, training, validation = _load(context, job, plan, folder)
+    if plan.left_out:
+        yield Progress(0.0, plan.told_left_out)
+    trainer, epochs = _trainer(context, job, plan, training, validation)
     yield Progress(0.0, _resume(trainer))
     while not trainer.is_finished:
         report = _run_epoch(context, trainer, should_stop)
@@ -76,7 +91,7 @@ def _fit(
         yield Progress(report.epoch / epochs, _epoch_line(report, epochs))
     yield from _choose_margin(context, trainer, should_stop)
     version = add_version(context, job, trainer, plan)
-    yield Progress(1.0, f"judging model version {version.id}")
+    yield Progress(1.0, f"judging model version {version.id}", stage=1)
     return version
 
 
@@ -138,16 +153,42 @@ def _plan(context: WorkContext, job: JobRow, folder: Path) -> TrainingPlan:
     return plan
 
 
-def _trainer(
+def _load(
     context: WorkContext, job: JobRow, plan: TrainingPlan, folder: Path
-) -> tuple[Trainer, int]:
-    """Return the trainer with its cases, and the most epochs it will run."""
+) -> tuple[TrainingPlan, list[TrainingCase], list[TrainingCase]]:
+    """Load the cases; the plan goes on without those that cannot be read.
+
+    Raises:
+        NotReadyError: If too few can be read.
+    """
     should_stop = context.stop_check(job.id)
-    arrays = folder / "labels"
     training, validation = (
-        load_cases(context, labels, arrays, new=plan.new, should_stop=should_stop)
+        load_cases(
+            context,
+            labels,
+            folder / "labels",
+            new=plan.new,
+            judges=labels is plan.validation,
+            should_stop=should_stop,
+        )
         for labels in (plan.training, plan.validation)
     )
+    left_out = training.left_out + validation.left_out
+    if left_out:
+        plan = plan.without(left_out, context.settings)
+        write_plan(folder, plan)
+    return plan, training.cases, validation.cases
+
+
+def _trainer(
+    context: WorkContext,
+    job: JobRow,
+    plan: TrainingPlan,
+    training: list[TrainingCase],
+    validation: list[TrainingCase],
+) -> tuple[Trainer, int]:
+    """Return the trainer with its cases, and the most epochs it will run."""
+    folder = context.settings.runs / job.id
     initial = _initial_weights(context, plan)
     planned = calcium.trainer_config(
         context.settings, max_epochs=_max_epochs(job), device=context.device
@@ -163,11 +204,12 @@ def _initial_weights(context: WorkContext, plan: TrainingPlan) -> Mapping[str, T
         return None
     with context.database.reading() as session:
         before = model_versions.get_version(session, plan.before)
-    path = checkpoint_path(context.settings, before.job_id)
+    path = model_versions.weights_path(context.settings, before.job_id)
     try:
-        checkpoint = load_checkpoint(path)
-    except (FileNotFoundError, ValueError) as error:
-        logger.warning("starting fresh: the weights of version %s: %s", before.id, error)
+        checkpoint = read_checkpoint(path)
+    except DamagedWeightsError as error:
+        logger.warning("starting fresh, version %s cannot be begun from", before.id)
+        note_damage(context.database, error, now=context.clock())
         return None
     if checkpoint.network != calcium.network_config(context.settings):
         logger.warning("starting fresh: version %s has a network of another shape", before.id)
@@ -210,10 +252,10 @@ def _choose_margin(
     context: WorkContext, trainer: Trainer, should_stop: Callable[[], bool]
 ) -> Generator[Progress, None, None]:
     """Choose how sure of a lesion the network must be, one validation image a unit."""
-    yield Progress(0.0, "choosing how sure of a lesion to be")
+    yield Progress(0.0, "choosing how sure of a lesion to be", stage=1)
     try:
         for fraction in trainer.choose_margin(_giving_way(context, should_stop)):
-            yield Progress(fraction)
+            yield Progress(fraction, stage=1)
     except StoppedValidationError:
         raise StoppedError from None
 
@@ -237,6 +279,8 @@ def _epoch_line(report: EpochReport, epochs: int) -> str:
         parts += [f"{task} {value:.3f}" for task, value in metrics]
         # The version is judged at the margin that is chosen after the last epoch.
         parts.append("at even odds")
+    if report.shortage:
+        parts.append(report.shortage)
     return ", ".join(parts)
 
 

@@ -5,9 +5,8 @@ was, the version that answers is rarely predicted anew, and nothing is computed 
 new version is promoted.
 """
 
-import logging
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,13 @@ from app.arrays import AxialImage, load_image, load_label
 from app.background.work import Progress, StoppedError, WorkContext
 from app.calcium.labels import ARTERIES
 from app.calcium.score import calcium_scores
-from app.errors import CacLabelError
+from app.errors import CacLabelError, DamagedWeightsError
+from app.integrity.damage import note_damage
 from app.prediction.rows import predict_pool_image
 from app.promotion.results import CaseResult, Results, Volumes
 from app.recipes import calcium
 from app.store.tables import ImageRow, LabelRow, PredictionRow
-from app.training.cases import labeled_images
-
-logger = logging.getLogger(__name__)
+from app.training.cases import labeled_images, note_unread
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,17 @@ class Judgement:
         challenger: Results of the new version.
         champion: Results of the version that answers on the same images, None without one.
         left_out: Images of the validation set that could not be predicted by both.
+        problem: Why the version that answers could not be judged; empty if it was.
     """
 
     challenger: Results
     champion: Results | None
     left_out: int
+    problem: str = ""
+
+
+class _ChampionError(Exception):
+    """The version that answers cannot predict; the new one is judged alone."""
 
 
 def judge(
@@ -60,11 +64,26 @@ def judge(
 
     Raises:
         StoppedError: If somebody asked the training to stop.
+        DamagedWeightsError: If the weights of the new version cannot be used.
     """
+    try:
+        return (yield from _compare(context, job_id, label_ids, challenger, champion))
+    except _ChampionError as error:
+        problem = str(error)
+    alone = yield from _compare(context, job_id, label_ids, challenger, None)
+    return replace(alone, problem=problem)
+
+
+def _compare(
+    context: WorkContext,
+    job_id: str,
+    label_ids: Sequence[int],
+    challenger: int,
+    champion: int | None,
+) -> Generator[Progress, None, Judgement]:
     should_stop = context.stop_check(job_id)
     pairs = [pair for pair in labeled_images(context, label_ids) if pair[0].covers_calcium]
-    versions = [challenger] if champion is None else [challenger, champion]
-    found: list[list[CaseResult]] = [[] for _ in versions]
+    found: list[list[CaseResult]] = [[]] if champion is None else [[], []]
     left_out = 0
 
     def check(_fraction: float = 0.0) -> None:
@@ -74,11 +93,11 @@ def judge(
 
     for number, (label, image) in enumerate(pairs, start=1):
         check()
-        results = _measure(context, label, image, versions, check)
+        results = _measure(context, label, image, challenger, champion, check)
         left_out += results is None
         for cases, result in zip(found, results or [], strict=False):
             cases.append(result)
-        yield Progress(number / len(pairs), f"judged on {number} of {len(pairs)} images")
+        yield Progress(number / len(pairs), f"judged on {number} of {len(pairs)} images", stage=2)
     kept = [Results(tuple(cases)) for cases in found]
     return Judgement(kept[0], kept[1] if champion is not None else None, left_out)
 
@@ -87,18 +106,31 @@ def _measure(
     context: WorkContext,
     label: LabelRow,
     image: ImageRow,
-    versions: Sequence[int],
+    challenger: int,
+    champion: int | None,
     check: Callable[[float], None],
 ) -> list[CaseResult] | None:
     """Measure every version on an image; None when it cannot be read any more."""
     try:
-        predictions = [
-            predict_pool_image(context, version, image.id, check) for version in versions
-        ]
+        predictions = [predict_pool_image(context, challenger, image.id, check)]
+        if champion is not None:
+            predictions.append(_predict_champion(context, champion, image, check))
         return [case_result(context, label, image, prediction) for prediction in predictions]
+    except DamagedWeightsError:
+        raise
     except CacLabelError as error:
-        logger.warning("image %s was left out of the judging: %s", image.id, error)
+        note_unread(context, image, error)
         return None
+
+
+def _predict_champion(
+    context: WorkContext, champion: int, image: ImageRow, check: Callable[[float], None]
+) -> PredictionRow:
+    try:
+        return predict_pool_image(context, champion, image.id, check)
+    except DamagedWeightsError as error:
+        note_damage(context.database, error, now=context.clock())
+        raise _ChampionError(str(error)) from None
 
 
 def case_result(

@@ -6,7 +6,7 @@ nothing, so a job that runs again after a kill ends as it would have.
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from sqlalchemy import select
@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from app import jobs, model_versions
 from app.background.work import StoppedError, WorkContext
-from app.prediction.weights import checkpoint_path
 from app.promotion import measures
 from app.promotion.gate import Decision, GatePolicy, decide
 from app.promotion.intervals import calibration_of
@@ -67,7 +66,7 @@ def add_version(
     context: WorkContext, job: JobRow, trainer: Trainer, plan: TrainingPlan
 ) -> ModelVersionRow:
     """Write the weights with their card, then the row of a version that waits to be judged."""
-    path = checkpoint_path(context.settings, job.id)
+    path = model_versions.weights_path(context.settings, job.id)
     path.parent.mkdir(parents=True, exist_ok=True)
     facts: dict[str, JsonValue] = {
         "job": job.id,
@@ -78,6 +77,7 @@ def add_version(
         "validation_labels": list(plan.validation),
         "snapshot_sha256": plan.snapshot,
         "start_reason": plan.why,
+        "left_out": [asdict(one) for one in plan.left_out],
     }
     digest = trainer.write_checkpoint(path, facts)
     card: Json = json.loads(path.with_suffix(".json").read_text())["facts"]
@@ -113,14 +113,15 @@ def settle(
     Raises:
         StoppedError: If somebody asked the training to stop before it was decided.
     """
-    policy = gate_policy(context.settings, has_patients=bool(plan.validation))
-    champion = judgement.champion
+    had_patients = bool(plan.validation) or plan.missing_judges > 0
+    champion, left_out = judgement.champion, judgement.left_out + plan.missing_judges
     decision = decide(
         champion,
         judgement.challenger,
-        policy,
+        gate_policy(context.settings, has_patients=had_patients),
         champion_id=champion_id,
-        left_out=judgement.left_out,
+        left_out=left_out,
+        problem=judgement.problem,
     )
     with context.database.writing() as session:
         model_versions.hold(session)
@@ -136,9 +137,10 @@ def settle(
         metrics = _keep_figures(context.settings, row, judgement.challenger)
         if active is not None and champion is not None:
             active.calibration = calibration_of(champion, context.settings)
-        _keep_decision(row, decision, judgement.left_out, now=context.clock())
+        _keep_decision(row, decision, left_out, plan, now=context.clock())
         _carry_out(session, context.settings, row, decision, now=context.clock())
-        jobs.report(session, job.id, 1.0, decision.reason)
+        for line in filter(None, (plan.told_left_out, decision.reason)):
+            jobs.report(session, job.id, 1.0, line)
     logger.info("model version %s: %s", row.id, decision.reason)
     return Outcome(decision.promote, decision.reason, metrics)
 
@@ -165,8 +167,15 @@ def _keep_figures(settings: Settings, row: ModelVersionRow, results: Results) ->
     return metrics
 
 
-def _keep_decision(row: ModelVersionRow, decision: Decision, left_out: int, *, now: float) -> None:
-    row.decision = {**decision.to_json(), "left_out": left_out, "decided_at": now}
+def _keep_decision(
+    row: ModelVersionRow, decision: Decision, left_out: int, plan: TrainingPlan, *, now: float
+) -> None:
+    row.decision = {
+        **decision.to_json(),
+        "left_out": left_out,
+        "labels_left_out": [asdict(one) for one in plan.left_out],
+        "decided_at": now,
+    }
 
 
 def _carry_out(

@@ -7,7 +7,7 @@ was labeled or promoted in the meantime.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -31,6 +31,26 @@ _GROWTH: Final = 0.25
 
 _PLAN_NAME: Final = "plan.json"
 
+_TOLD: Final = 3
+"""Labels left out that a line names; the version has all of them."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A label that takes no part because it, or its image, cannot be read.
+
+    Attributes:
+        label: Row id of the label.
+        image: Id of its image.
+        reason: What is wrong, for people.
+        judges: Whether versions would have been judged by it.
+    """
+
+    label: int
+    image: str
+    reason: str
+    judges: bool
+
 
 @dataclass(frozen=True)
 class TrainingPlan:
@@ -43,7 +63,8 @@ class TrainingPlan:
         start: Where the weights begin.
         before: Id of the version that answers, None when there is none.
         why: Why the weights begin there, for people.
-        snapshot: SHA-256 of the labels' and images' contents.
+        snapshot: SHA-256 of the labels' and images' contents as they were planned.
+        left_out: Labels that were planned and could not be read; in none of the lists above.
     """
 
     training: tuple[int, ...]
@@ -53,6 +74,50 @@ class TrainingPlan:
     before: int | None
     why: str
     snapshot: str
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def missing_judges(self) -> int:
+        """Number of labels that versions would have been judged by, had they been read."""
+        return sum(one.judges for one in self.left_out)
+
+    @property
+    def told_left_out(self) -> str:
+        """One line that says which labels were left out and why; empty without any."""
+        if not self.left_out:
+            return ""
+        count = len(self.left_out)
+        planned = len(self.training) + len(self.validation) + count
+        shown = "; ".join(f"image {one.image}: {one.reason}" for one in self.left_out[:_TOLD])
+        more = f"; and {count - _TOLD} more" if count > _TOLD else ""
+        return f"left out {count} of {planned} labels: {shown}{more}"
+
+    def without(self, unread: Sequence[LeftOut], settings: Settings) -> "TrainingPlan":
+        """Return the plan for the labels that can be read.
+
+        Raises:
+            NotReadyError: If too few are left to train on.
+        """
+        gone = {one.label for one in unread}
+        training, validation, new = (
+            tuple(label for label in labels if label not in gone)
+            for labels in (self.training, self.validation, self.new)
+        )
+        plan = replace(
+            self,
+            training=training,
+            validation=validation,
+            new=new,
+            left_out=(*self.left_out, *unread),
+        )
+        count = len(training) + len(validation)
+        if not training or count < settings.first_training:
+            raise NotReadyError(
+                f"training needs at least {settings.first_training} labeled images, one of them"
+                f" not for validation; {count} can be read, {len(training)} of them not for"
+                f" validation; {plan.told_left_out}"
+            )
+        return plan
 
 
 def read_plan(folder: Path) -> TrainingPlan | None:
@@ -61,9 +126,9 @@ def read_plan(folder: Path) -> TrainingPlan | None:
     if not path.exists():
         return None
     values = json.loads(path.read_text())
-    return TrainingPlan(
-        **values | {name: tuple(values[name]) for name in ("training", "validation", "new")}
-    )
+    lists = {name: tuple(values[name]) for name in ("training", "validation", "new")}
+    left_out = tuple(LeftOut(**one) for one in values.get("left_out", []))
+    return TrainingPlan(**values | lists | {"left_out": left_out})
 
 
 def write_plan(folder: Path, plan: TrainingPlan) -> None:

@@ -11,10 +11,11 @@ from app import images, jobs
 from app.arrays import load_image
 from app.background.work import WorkContext, next_unit
 from app.imaging.volume_writer import write_volume
+from app.model_versions import weights_path
 from app.prediction.jobs import score_pool
 from app.prediction.prediction import predict
 from app.prediction.rows import prediction_row
-from app.prediction.weights import checkpoint_path, load_predictor
+from app.prediction.weights import load_predictor
 from app.store.files import FileStore
 from app.store.tables import Json, PredictionRow
 from models.checkpoint import Checkpoint, save
@@ -51,7 +52,7 @@ def show(deployment: Deployment, seed: int, kvp: float = 120.0) -> None:
 def context(deployment: Deployment) -> WorkContext:
     show(deployment, seed=0)
     network: MultiTaskNetwork = lively_network(tiny_network())
-    path = checkpoint_path(deployment.settings, "job-1")
+    path = weights_path(deployment.settings, "job-1")
     path.parent.mkdir(parents=True)
     save(path, Checkpoint(network.config, network.state_dict()))
     with deployment.database.writing() as session:
@@ -90,7 +91,7 @@ def test_an_image_whose_file_changed_meanwhile_is_predicted_anew(
     (row,) = stored(context)
     with context.database.reading() as session:
         image = load_image(context.settings, context.files, images.get_image(session, "case"))
-    weights = checkpoint_path(context.settings, "job-1")
+    weights = weights_path(context.settings, "job-1")
     predictor = load_predictor(weights, "cpu")
     expected = predict(predictor, image, context.settings)
     np.testing.assert_array_equal(np.frombuffer(row.embedding, "<f4"), expected.embedding)
@@ -115,7 +116,7 @@ def test_an_image_that_never_holds_still_stays_unscored(
 def test_every_measure_of_the_uncertainty_is_kept(context: WorkContext) -> None:
     with context.database.reading() as session:
         image = load_image(context.settings, context.files, images.get_image(session, "case"))
-    weights = checkpoint_path(context.settings, "job-1")
+    weights = weights_path(context.settings, "job-1")
     predictor = load_predictor(weights, "cpu")
     made = replace(
         predict(predictor, image, context.settings),

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from app import images, jobs, model_versions
 from app.background.work import Progress, Units, WorkContext
-from app.prediction.weights import checkpoint_path
 from app.recipes import calcium
 from app.settings import Settings
 from app.store.tables import (
@@ -23,7 +22,7 @@ from app.store.tables import (
     PatientSideRow,
 )
 from app.training.job import train
-from app.training.plan import make_plan, write_plan
+from app.training.plan import make_plan, read_plan, write_plan
 from models.checkpoint import Checkpoint, save
 from models.heads import SegmentationHead
 from models.network import MultiTaskNetwork
@@ -95,7 +94,14 @@ def plant(context: WorkContext, job: JobRow, sees: Sees) -> ModelVersionRow:
     with context.database.writing() as session:
         plan = make_plan(session, context.settings, job.request["options"])
     write_plan(context.settings.runs / job.id, plan)
-    path = checkpoint_path(context.settings, job.id)
+    return plant_version(context, job, sees)
+
+
+def plant_version(context: WorkContext, job: JobRow, sees: Sees) -> ModelVersionRow:
+    """Leave the version of a training whose plan is written."""
+    plan = read_plan(context.settings.runs / job.id)
+    assert plan is not None
+    path = model_versions.weights_path(context.settings, job.id)
     path.parent.mkdir(parents=True, exist_ok=True)
     facts: Json = {"training_labels": list(plan.training), "start": plan.start}
     digest = save(path, Checkpoint(network(context.settings).config, weights(sees, context), facts))
