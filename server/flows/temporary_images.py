@@ -27,13 +27,9 @@ def open_session(
     now: float,
 ) -> SessionOut:
     """Make a temporary image of one file, or of the files of a DICOM series."""
-    with services.database.writing() as session:
-        sessions.remove_expired(session, services.settings, now=now)
-    row = _create(services, uploads, now=now, expiry_s=expiry_s, is_archive=is_archive)
-    # Names of files are left out: people call files by their patients.
-    change: Json = {"after": {"is_archive": is_archive, "expiry_s": row.expiry_s}}
-    with services.database.writing() as session:
-        audit.record(session, DEFAULT_CLIENT, "open session", row.id, change, now=now)
+    row = _create(
+        services, uploads, now=now, expiry_s=expiry_s, is_archive=is_archive, is_noted=True
+    )
     return SessionOut(session_id=row.id, session_info=session_info(row))
 
 
@@ -81,17 +77,16 @@ def session_for(
 
 def close_session(services: Services, session_id: str, *, now: float) -> SessionRow:
     """Remove a temporary image that a client opened, and return what it was."""
-    row = _remove(services, session_id)
-    change: Json = {"before": {"expiry_s": row.expiry_s}}
-    with services.database.writing() as session:
-        audit.record(session, DEFAULT_CLIENT, "close session", row.id, change, now=now)
-    return row
+    return _remove(services, session_id, noted_at=now)
 
 
-def _remove(services: Services, session_id: str) -> SessionRow:
+def _remove(services: Services, session_id: str, noted_at: float | None = None) -> SessionRow:
     with services.database.writing() as session:
         path = sessions.image_path(session, services.settings, session_id)
         row = sessions.remove_session(session, services.settings, session_id)
+        if noted_at is not None:
+            change: Json = {"before": {"expiry_s": row.expiry_s}}
+            audit.record(session, DEFAULT_CLIENT, "close session", row.id, change, now=noted_at)
     services.session_images.forget(path)
     return row
 
@@ -103,12 +98,18 @@ def _create(
     now: float,
     expiry_s: float = 0.0,
     is_archive: bool = False,
+    is_noted: bool = False,
 ) -> SessionRow:
     with received(services.settings, uploads) as files:
         kept = sessions.receive(services.settings, files, is_archive=is_archive)
     with services.database.writing() as session:
         row = sessions.create_session(session, services.settings, kept, now=now, expiry_s=expiry_s)
         path = sessions.image_path(session, services.settings, row.id)
+        if is_noted:
+            # Names of files are left out: people call files by their patients.
+            change: Json = {"after": {"is_archive": is_archive, "expiry_s": row.expiry_s}}
+            audit.record(session, DEFAULT_CLIENT, "open session", row.id, change, now=now)
+            sessions.remove_expired(session, services.settings, now=now)
     # Decoded to check it: the first click comes at once.
     services.session_images.keep(path, kept.volume)
     return row

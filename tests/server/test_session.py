@@ -1,6 +1,10 @@
 """``/session/``: temporary images."""
 
+from collections.abc import Iterator
+
 import pytest
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from app.imaging.volume import Volume
 from app.store.tables import Json
@@ -79,3 +83,21 @@ def test_what_is_no_image_is_refused_and_not_kept(site: Site) -> None:
     assert answer.status_code == 422
     assert list((site.services.settings.data / "sessions").iterdir()) == []
     assert list((site.services.settings.data / "incoming").iterdir()) == []
+
+
+@pytest.fixture
+def commits() -> Iterator[list[Session]]:
+    made: list[Session] = []
+    note = made.append
+    event.listen(Session, "after_commit", note)
+    yield made
+    event.remove(Session, "after_commit", note)
+
+
+def test_a_session_comes_and_goes_in_one_transaction_each(
+    site: Site, commits: list[Session]
+) -> None:
+    session_id = open_session(site)["session_id"]
+    assert len(commits) == 1
+    site.client.delete(f"/session/{session_id}")
+    assert len(commits) == 2
