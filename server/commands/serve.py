@@ -6,6 +6,7 @@ import math
 import socket
 import tempfile
 from importlib.metadata import version
+from typing import Final
 
 import uvicorn
 
@@ -24,6 +25,13 @@ from server.stopping import PatientServer, leave, take_signals
 from server.supervisor import worker_supervisors
 
 DESCRIPTION = "serve a folder of CT volumes to 3D Slicer, OHIF and scripts"
+
+_KEEP_ALIVE_S: Final = 75
+"""How long an idle connection is kept: longer than clients and proxies keep theirs.
+
+Where both end it after the same time, as httpx and uvicorn do after 5 s, a request is now and
+then sent just when the server closes, and is lost; nginx keeps connections for 60 s.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +92,7 @@ def _serve(settings: Settings, listener: socket.socket, *, worker_count: int) ->
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
+        timeout_keep_alive=_KEEP_ALIVE_S,
     )
     if settings.tls_certificate is None and not is_loopback(settings.host):
         logger.warning(
