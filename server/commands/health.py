@@ -10,8 +10,6 @@ import ssl
 import time
 from typing import Final
 
-from app.background.presence import known_workers
-from app.integrity.opening import check_revision, looking
 from app.settings import Settings
 from server.command_settings import add_data_arguments, settings_of
 
@@ -80,6 +78,10 @@ def _connection(settings: Settings) -> http.client.HTTPConnection:
 
 def _look_for_worker(settings: Settings) -> tuple[bool, str]:
     """Return whether the worker gave a sign of life of late, and a sentence about it."""
+    # Importing them takes a second, which asking a server each half minute need not cost.
+    from app.background.presence import known_workers
+    from app.integrity.opening import check_revision, looking
+
     name = settings.worker_id
     with looking(settings) as session:
         check_revision(session)
