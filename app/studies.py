@@ -26,6 +26,9 @@ _SETTLE_SHARE: Final = 0.5
 _RETRY_REST: Final = 10.0
 """Such a scan is repeated after so many times as long as it took."""
 
+_LONGEST_RETRY_S: Final = 3600.0
+"""Longest such pause: a clock that was set forward meanwhile makes a scan seem to take hours."""
+
 
 def scan(context: WorkContext, job: JobRow) -> Units:
     """Register what is new in the studies folder, one image a unit."""
@@ -89,7 +92,8 @@ def _is_repetition_due(last: JobRow, settings: Settings, now: float) -> bool:
     if last.status == "done" and last.result.get("arriving"):
         return now - ended >= settle_s(settings)
     is_wrong = last.status == "failed" or bool(last.result.get("doubtful"))
-    return is_wrong and now - ended >= max(_RETRY_S, _RETRY_REST * took)
+    pause_s = min(max(_RETRY_S, _RETRY_REST * took), _LONGEST_RETRY_S)
+    return is_wrong and now - ended >= pause_s
 
 
 def _stillness(context: WorkContext) -> Stillness:

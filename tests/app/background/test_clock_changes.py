@@ -162,6 +162,19 @@ class TestWaiting:
         clock.now += 60.0
         assert studies.request_scan_if_due(context)
 
+    def test_a_scan_during_which_the_clock_was_set_forward_took_no_hours(
+        self, context: WorkContext, clock: Clock
+    ) -> None:
+        studies.request_scan_if_due(context)
+        with context.database.writing() as session:
+            job = jobs.latest(session, "scan")
+            assert job is not None
+            jobs.start(session, job.id, "worker-0", now=clock())
+            clock.now += HOURS_S
+            jobs.finish(session, job.id, "failed", [], now=clock())
+        clock.now += 3600.0
+        assert studies.request_scan_if_due(context)
+
     def test_a_label_is_stored_in_the_pacs_without_waiting_for_hours(
         self, context: WorkContext, clock: Clock, watch: SetBackWatch
     ) -> None:
