@@ -23,9 +23,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import ConflictError, StorageError
+from app.store.fair_lock import FairLock
 from app.store.faults import LOCKED
 from app.store.json_text import json_text
-from app.store.turns import Turns
 
 _BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for its turn, and then for another process, before it gives up."""
@@ -61,10 +61,10 @@ class Database:
         self.error_count = 0
         self._error_lock = Lock()
         event.listen(self.engine, "handle_error", self._note_error)
-        self._turns: Turns | None = None
+        self._turns: FairLock | None = None
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
-            self._turns = Turns()
+            self._turns = FairLock()
         self._writing_engine = self.engine.execution_options(begin_immediate=True)
 
     def migrate(self) -> None:
@@ -118,7 +118,7 @@ class Database:
 
 
 @contextmanager
-def _turn(turns: Turns) -> Iterator[None]:
+def _turn(turns: FairLock) -> Iterator[None]:
     if not turns.take(_BUSY_TIMEOUT_MS / _MS_PER_S):
         raise StorageError(LOCKED)
     try:

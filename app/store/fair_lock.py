@@ -1,4 +1,4 @@
-"""Turns of threads that want the same thing: who comes first gets it first.
+"""FairLock of threads that want the same thing: who comes first gets it first.
 
 SQLite lets a writer that has to wait ask again and again, more and more rarely. Of fifty that
 write at once some are passed over each time, for longer than any client waits. In turns they
@@ -11,7 +11,7 @@ import threading
 from collections import deque
 
 
-class Turns:
+class FairLock:
     """One turn at a time, in the order in which they were asked for."""
 
     def __init__(self) -> None:

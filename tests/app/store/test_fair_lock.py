@@ -9,12 +9,12 @@ from sqlalchemy import text
 from app.errors import StorageError
 from app.store import database as database_module
 from app.store.database import Database
-from app.store.turns import Turns
+from app.store.fair_lock import FairLock
 from tests.server.waiting import wait_until
 
 
 def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
-    turns, order = Turns(), list[int]()
+    turns, order = FairLock(), list[int]()
 
     def take(number: int) -> None:
         assert turns.take(30.0)
@@ -33,7 +33,7 @@ def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
 
 
 def test_who_waited_in_vain_holds_nobody_back() -> None:
-    turns = Turns()
+    turns = FairLock()
     assert turns.take(0.0)
     assert not turns.take(0.01)
     turns.give_back()
