@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -26,12 +27,16 @@ _SETTLE_SHARE: Final = 0.5
 _RETRY_REST: Final = 10.0
 """Such a scan is repeated after so many times as long as it took."""
 
+_UNIT_S: Final = 0.5
+"""Length of a unit. Each is noted by two transactions, while most images are known already: under
+load, noting those one by one kept new ones waiting for minutes."""
+
 _LONGEST_RETRY_S: Final = 3600.0
 """Longest such pause: a clock that was set forward meanwhile makes a scan seem to take hours."""
 
 
 def scan(context: WorkContext, job: JobRow) -> Units:
-    """Register what is new in the studies folder, one image a unit."""
+    """Register what is new in the studies folder, as many images a unit as fit into a moment."""
     del job
     yield Progress(0.0, "looking at the studies folder")
     stillness = _stillness(context)
@@ -40,7 +45,7 @@ def scan(context: WorkContext, job: JobRow) -> Units:
     )
     while True:
         try:
-            fraction = next(steps)
+            fraction = _advance(steps)
         except StopIteration as end:
             report: ScanReport = end.value
             break
@@ -49,6 +54,15 @@ def scan(context: WorkContext, job: JobRow) -> Units:
         with context.database.writing() as session:
             model_versions.request_pool_scoring(session, context.settings, now=context.clock())
     return asdict(report)
+
+
+def _advance(steps: Iterator[float]) -> float:
+    """Take steps for a moment; their end is passed on."""
+    until = time.monotonic() + _UNIT_S
+    fraction = next(steps)
+    while time.monotonic() < until:
+        fraction = next(steps)
+    return fraction
 
 
 def look(context: WorkContext) -> float:

@@ -186,3 +186,14 @@ def test_a_scan_that_a_person_stopped_is_repeated_when_the_folder_changes(
     assert context.settings.studies_folder is not None
     (context.settings.studies_folder / "new.nii").touch()
     assert request(context) is not None
+
+
+def test_images_that_are_known_take_no_unit_each(context: WorkContext) -> None:
+    for seed in range(16):
+        folder = Path(str(context.settings.studies))
+        write_volume(folder / f"image_{seed}.nii.gz", make_volume(seed=seed))
+    scan(context)
+    job = JobRow(id="again", kind="scan", request={})
+    units = sum(1 for _ in studies.scan(context, job))
+    # The first tells that the scan has begun; a unit each would be 17 of them.
+    assert units < 9
