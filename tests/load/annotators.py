@@ -21,9 +21,6 @@ _STRATEGIES: Final = ("first", "random")
 
 _OK: Final = 200
 
-_FREE_PER_CLIENT: Final = 2
-"""So many images for each client lie in the pool, or others are let in."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,6 +32,7 @@ class Plan:
         most_requests: They also stop after so many requests.
         think_s: Mean of the pauses; each is drawn anew from an exponential distribution.
         seed: Decides what they do.
+        images: Images for each client at the start; as many again come whenever half is left.
     """
 
     clients: int
@@ -42,6 +40,7 @@ class Plan:
     most_requests: int = 1_000_000
     think_s: float = 2.0
     seed: int = 20220811
+    images: int = 8
 
 
 @dataclass
@@ -82,7 +81,7 @@ class Crowd:
 
     async def _administrate(self) -> None:
         """Look at what an admin looks at, and see to it that there is enough to label."""
-        site, wanted = self.site, _FREE_PER_CLIENT * self.plan.clients
+        site, wanted = self.site, self.plan.images * self.plan.clients / 2
         shown = site.admin()["Authorization"].partition(" ")[2]
         asked = await asyncio.to_thread(
             site.server.request, "GET", "/metrics", headers=site.admin()

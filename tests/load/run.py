@@ -6,7 +6,6 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from tests.load.annotators import Crowd, Plan
 from tests.load.records import Records, held_twice
@@ -15,9 +14,6 @@ from tests.load.site import arriving, open_site
 from tests.load.upload import SLICE_BYTES, Upload, upload
 from tests.load.verdict import Verdict, judge
 from tests.load.watching import Watch, watching
-
-_IMAGES_PER_CLIENT: Final = 3
-"""Images for each client at the start, and so many more whenever they run out."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Outcome:
 
 def play(folder: Path, plan: Plan, *, upload_bytes: int, quiet_s: float) -> Outcome:
     """Let clients annotate, then send something huge, then look through the data folder."""
-    images = _IMAGES_PER_CLIENT * plan.clients
+    images = plan.images * plan.clients
     most_mb = max(2048, upload_bytes // 2**20 + 1)
     with open_site(folder, images=images, annotators=plan.clients, upload_limit_mb=most_mb) as site:
         crowd, huge = Crowd(site, plan), None
