@@ -1,6 +1,7 @@
 """What happens to every request before its route: one spelling of paths, limits of its body."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ _MEGABYTE: Final = 1 << 20
 _PLAIN_BODY_MB: Final = 16
 """Largest body that is no upload, such as JSON; it is read into memory whole."""
 
-_FORM: Final = "multipart/form-data"
+FORM: Final = "multipart/form-data"
 """Bodies whose files are spooled to the disk."""
 
 _PARTS: Final = "multipart/related"
@@ -36,6 +37,17 @@ def may_have_body(method: str) -> bool:
     upload with every GET and DELETE that follows, and sends none: a server that waits hangs.
     """
     return method in _METHODS_WITH_BODY
+
+
+def has_body(method: str, headers: Mapping[str, str]) -> bool:
+    """Tell whether a body comes with a request, by what it states."""
+    is_stated = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    return may_have_body(method) and is_stated
+
+
+def content_type(headers: Mapping[str, str]) -> str:
+    """Return the type of a body in small letters, without parameters; empty where none is."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class SlashMiddleware:
@@ -76,7 +88,7 @@ class UploadLimitMiddleware:
 
 
 def _counted(headers: Headers, receive: Receive, settings: Settings) -> Receive:
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = content_type(headers)
     limit_mb = _limit_mb(kind, settings)
     stated = headers.get("content-length", "")
     length = int(stated) if stated.isdecimal() else 0
@@ -87,7 +99,7 @@ def _counted(headers: Headers, receive: Receive, settings: Settings) -> Receive:
         # Inside of the application, because form parsing answers 400 to every other error.
         if max(come, length) > limit_mb * _MEGABYTE:
             raise _too_large(limit_mb)
-        if kind == _FORM and come - looked_at >= _LOOK_EVERY_BYTES:
+        if kind == FORM and come - looked_at >= _LOOK_EVERY_BYTES:
             # It lies on the disk twice for a moment: as it came, and under its own name.
             needed = max(length - come, 0) + max(length, come)
             check_room(settings.data, needed, reserve_mb=settings.disk_reserve_mb)
@@ -102,7 +114,7 @@ def _counted(headers: Headers, receive: Receive, settings: Settings) -> Receive:
 
 
 def _limit_mb(kind: str, settings: Settings) -> int:
-    if kind == _FORM:
+    if kind == FORM:
         return settings.upload_limit_mb
     most = settings.label_limit_mb if kind == _PARTS else _PLAIN_BODY_MB
     return min(settings.upload_limit_mb, most)

@@ -13,12 +13,15 @@ from app import images
 from app.errors import InvalidInputError
 from app.sessions import UploadedFile
 from app.settings import Settings
-from server.middleware import may_have_body
+from server.middleware import FORM, content_type, has_body, may_have_body
 
 _CHUNK_BYTES: Final = 1 << 20
 
 _SEVERAL: Final = "files"
 """The one field that there may be several of: the files of a series."""
+
+_FORMS: Final = frozenset({FORM, "application/x-www-form-urlencoded"})
+"""Types of bodies that have fields."""
 
 _SEPARATORS: Final = re.compile(r"[/\\]")
 """Separators of folders; clients send the whole path of the file on their own machine."""
@@ -44,13 +47,16 @@ def read_label(settings: Settings, upload: UploadFile) -> bytes:
 
 
 async def _check_single(request: Request) -> None:
-    """Refuse a form that has a field twice: one of the two would be passed over without a word.
+    """Refuse what would be passed over without a word: other bodies, and a field a second time.
 
     Raises:
-        InvalidInputError: If it has.
+        HTTPException: 415, if the body is no form.
+        InvalidInputError: If a form has a field twice.
     """
     if not may_have_body(request.method):
         return
+    if has_body(request.method, request.headers) and content_type(request.headers) not in _FORMS:
+        raise HTTPException(415, "expected the fields of a form (multipart/form-data)")
     form = await request.form()
     for name in form:
         if name != _SEVERAL and len(form.getlist(name)) > 1:
@@ -58,7 +64,7 @@ async def _check_single(request: Request) -> None:
 
 
 SingleFields = Depends(_check_single)
-"""Makes a route refuse forms with a field twice; forms are parsed once in all."""
+"""Makes a route refuse bodies that are no form, and fields that come twice; parsed once in all."""
 
 
 @contextmanager

@@ -8,7 +8,6 @@ log in, only this machine and pages of this server may ask; otherwise the table 
 import logging
 import math
 import socket
-from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import unquote
@@ -24,7 +23,7 @@ from app.access.mode import is_loopback
 from app.settings import Settings
 from app.tracing import current_trace
 from server.errors import error_answer
-from server.middleware import may_have_body
+from server.middleware import has_body
 from server.pages.login import login_form
 from server.security.guard import Credential, Guard
 from server.security.headers import KEY_PREFIX
@@ -251,17 +250,13 @@ def _names_of_this_machine(settings: Settings) -> frozenset[str]:
 async def _refuse(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer without the application, after the body that comes along, if it is not long."""
     left = _DRAINED_BYTES
-    if may_have_body(scope["method"]) and _has_body(Headers(scope=scope)):
+    if has_body(scope["method"], Headers(scope=scope)):
         while left > 0:
             message = await receive()
             left -= len(message.get("body", b""))
             if not message.get("more_body", False):
                 break
     await answer(scope, receive, send)
-
-
-def _has_body(headers: Mapping[str, str]) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _bounded(receive: Receive, most_bytes: int) -> Receive:

@@ -160,8 +160,18 @@ def test_another_content_type_is_refused(kind: str, content: bytes, site: Site) 
     site.upload("case")
     headers = {"Content-Type": kind} if kind else {}
     answer = site.client.put("/datastore/label?image=case", content=content, headers=headers)
-    assert answer.status_code in {400, 422}
+    assert answer.status_code in {400, 415, 422}
     sentence(answer, answer.status_code)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/xml", ""])
+def test_clicks_in_another_content_type_are_not_passed_over(kind: str, site: Site) -> None:
+    site.upload("case")
+    # Read as a form it has no fields: without clicks the answer is an empty mask and a 200.
+    sent = b'{"foreground": [[1, 1, 1]]}'
+    url = "/infer/lesion_click?image=case"
+    answer = site.client.post(url, content=sent, headers={"Content-Type": kind})
+    assert sentence(answer, 415) == "expected the fields of a form (multipart/form-data)"
 
 
 @pytest.mark.parametrize(
