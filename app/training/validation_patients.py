@@ -55,7 +55,7 @@ def _decide(session: Session, image: ImageRow, *, percent: int, now: float, is_k
     wanted = is_validation_hash(image.patient_key, percent=percent)
     row = PatientSideRow(
         patient_key=image.patient_key,
-        is_validation=wanted and not is_known and _is_unbiased(session, image.id, now),
+        is_validation=wanted and not is_known and is_unbiased(session, image.id, now),
         decided_at=now,
     )
     try:
@@ -100,7 +100,7 @@ def trained_patients(session: Session) -> set[str]:
     return {patient for label, patient in session.execute(of_patients) if label in labels}
 
 
-def _is_unbiased(session: Session, image_id: str, now: float) -> bool:
+def is_unbiased(session: Session, image_id: str, now: float) -> bool:
     """Tell whether an image was labeled without, or by a random draw of, a strategy."""
     leases = select(LeaseRow).where(LeaseRow.image_id == image_id, LeaseRow.served_at <= now)
     last = session.scalars(leases.order_by(LeaseRow.id.desc()).limit(1)).first()

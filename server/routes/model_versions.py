@@ -3,9 +3,10 @@
 from fastapi import APIRouter
 
 from app import model_versions as versions
+from app.training.coverage import later_coverage
 from server.dependencies import DatabaseDep, Now, ReadSession, RowId, SettingsDep
 from server.flows import model_versions
-from server.wire.model_versions import PromotionIn, RollbackIn, VersionOut
+from server.wire.model_versions import LaterCoverageOut, PromotionIn, RollbackIn, VersionOut
 
 router = APIRouter(prefix="/model_versions", tags=["admin"])
 
@@ -20,6 +21,12 @@ def list_versions(session: ReadSession) -> list[VersionOut]:
 def get_version(session: ReadSession, version_id: RowId) -> VersionOut:
     """Return one model version."""
     return model_versions.get_version(session, version_id)
+
+
+@router.get("/{version_id}/coverage")
+def get_coverage(session: ReadSession, version_id: RowId) -> LaterCoverageOut:
+    """Return how often its score intervals held on patients labeled after it was made."""
+    return LaterCoverageOut.of(later_coverage(session, versions.get_version(session, version_id)))
 
 
 @router.post("/rollback")

@@ -81,6 +81,7 @@ ROUTES: Final[Mapping[tuple[str, str], Rule]] = {
     ("DELETE", "/model/{model}"): _ADMIN,
     ("GET", "/model_versions"): _USER,
     ("GET", "/model_versions/{version_id}"): _USER,
+    ("GET", "/model_versions/{version_id}/coverage"): _USER,
     ("POST", "/model_versions/rollback"): _ADMIN,
     ("POST", "/model_versions/{version_id}/promote"): _ADMIN,
     # Images and labels

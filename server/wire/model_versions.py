@@ -1,10 +1,12 @@
 """Shapes of model versions and of what is asked about them."""
 
+from dataclasses import asdict
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.store.tables import Json, ModelVersionRow
+from app.training.coverage import LaterCoverage
 from server.wire.finite import finite
 from server.wire.options import DEFAULT_CLIENT
 from server.wire.schemas import Answer
@@ -35,6 +37,31 @@ class RollbackIn(ChangeIn):
     expected_active: int = Field(
         description="Version to go back from; 409 when another one answers by then"
     )
+
+
+class CoverageOut(Answer):
+    """How many score intervals held, with exact bounds (95 %) of their share."""
+
+    patients: int
+    held: int
+    share: float | None
+    low: float
+    high: float
+
+
+class LaterCoverageOut(Answer):
+    """How often the intervals of a version held on patients labeled after it was made."""
+
+    level: float | None = Field(description="What they promise; null where there are none")
+    labeled: CoverageOut = Field(description="All of them; most were chosen as doubtful")
+    unbiased: CoverageOut = Field(
+        description="Those that no strategy chose for what it promises: like the pool"
+    )
+
+    @classmethod
+    def of(cls, found: LaterCoverage) -> Self:
+        """Build the answer for a coverage."""
+        return cls.model_validate(asdict(found))
 
 
 class VersionOut(Answer):

@@ -336,3 +336,11 @@ class TestInterval:
         loop.train("all")
         self.calibrate(loop, key="other settings")
         assert "settings of predictions changed" in self.interval(loop)["problem"]
+
+    def test_is_compared_with_the_labels_that_come_later(self, loop: Loop) -> None:
+        version = loop.train("all")
+        self.calibrate(loop)
+        found = loop.client.get(f"/model_versions/{version['id']}/coverage").json()
+        assert found["level"] == 0.9
+        assert found["labeled"]["patients"] == 0
+        assert loop.client.get("/model_versions/99/coverage").status_code == 404
