@@ -33,8 +33,7 @@ from app.integrity.damage import note_damage
 from app.store.faults import storage_error
 from app.tracing import request_id_of
 from server.log_lines import without_paths
-from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER
-from server.security.redaction import redact
+from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER, ROUTE
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +119,13 @@ async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    route = request.scope.get(ROUTE, "a request")
     fault = storage_error(error)
     if fault is not None:
-        logger.error("%s %s: %s", request.method, redact(request.url.path), fault)
+        logger.error("%s %s: %s", request.method, route, fault)
         return error_answer(status_of(fault), str(fault))
     log_id = request.scope.get(REQUEST_ID) or request_id_of("")
-    logger.error("%s: %s %s", log_id, request.method, redact(request.url.path), exc_info=error)
+    logger.error("%s: %s %s", log_id, request.method, route, exc_info=error)
     answer = error_answer(500, f"the server failed; its log says why under {log_id}")
     answer.headers[REQUEST_ID_HEADER] = log_id
     return answer

@@ -1,4 +1,4 @@
-"""Where the id of a request stands while it is served."""
+"""Where the id of a request, and what it asks for, stand while it is served."""
 
 from typing import Final
 
@@ -7,3 +7,6 @@ REQUEST_ID_HEADER: Final = "X-Request-ID"
 
 REQUEST_ID: Final = "caclabel.request_id"
 """Key of the id in the scope of a request."""
+
+ROUTE: Final = "caclabel.route"
+"""Key of its route as it is declared: a path may hold ids and a key, which no log gets."""

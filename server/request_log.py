@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.tracing import Trace, request_id_of, trace_from_here
 from server.log_lines import FIELDS
 from server.request_figures import RequestFigures
-from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER
+from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER, ROUTE
 from server.security.matching import RouteRules
 from server.security.middleware import without_key
 
@@ -49,6 +49,7 @@ class RequestLogMiddleware:
         request_id = request_id_of(Headers(scope=scope).get(REQUEST_ID_HEADER, ""))
         # Unforeseen errors are answered outside of every middleware, with the same scope.
         scope[REQUEST_ID] = request_id
+        scope[ROUTE] = self._rules.template(without_key(scope)[0]) or UNKNOWN_ROUTE
         began, status = time.perf_counter(), _FAILED
 
         async def send_with_id(message: Message) -> None:
@@ -71,7 +72,7 @@ class RequestLogMiddleware:
 
     def _note(self, scope: Scope, status: int, seconds: float, user: str) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        route = self._rules.template(without_key(scope)[0]) or UNKNOWN_ROUTE
+        route = scope[ROUTE]
         self._figures.note(method, route, status, seconds)
         milliseconds = round(1000 * seconds, 1)
         logger.info(

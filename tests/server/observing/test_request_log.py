@@ -1,5 +1,6 @@
 """One line for each request, and an id that leads from an answer to the log and to jobs."""
 
+import errno
 import json
 import logging
 import re
@@ -119,18 +120,37 @@ def test_a_failure_is_logged_under_the_id_that_its_answer_names(
 ) -> None:
     application = create_app(settings)
 
-    @application.get("/planted")
+    @application.get("/planted/{name}")
     def fail() -> None:
         raise ZeroDivisionError("planted\n{} [INFO] all is well")
 
     with TestClient(application, raise_server_exceptions=False) as client:
-        answer = client.get("/planted", headers={"X-Request-ID": "quoted-by-a-user"})
+        answer = client.get("/planted/DOE_JANE", headers={"X-Request-ID": "quoted-by-a-user"})
     assert answer.headers["X-Request-ID"] == "quoted-by-a-user"
     assert answer.json()["detail"].endswith("under quoted-by-a-user")
-    assert "[quoted-by-a-user] GET /planted 500" in lines.requests()[0]
+    assert "[quoted-by-a-user] GET /planted/{name} 500" in lines.requests()[0]
+    assert "quoted-by-a-user: GET /planted/{name}" in "".join(lines.text)
+    assert "JANE" not in "".join(lines.text + lines.objects)
     told = [json.loads(line) for line in lines.objects if "Traceback" in line]
     assert [line["request_id"] for line in told] == ["quoted-by-a-user"]
     assert told[0]["exception"].endswith("[INFO] all is well")
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "full"), ZeroDivisionError("planted")])
+def test_what_went_wrong_is_logged_without_the_path(
+    settings: Settings, lines: Lines, fault: Exception
+) -> None:
+    application = create_app(settings)
+
+    @application.get("/planted/{name}")
+    def fail() -> None:
+        raise fault
+
+    with TestClient(application, raise_server_exceptions=False) as client:
+        client.get("/planted/DOE_JANE")
+    (told,) = (line for line in lines.text if line.startswith("(server.errors)"))
+    assert "GET /planted/{name}" in told
+    assert "JANE" not in told
 
 
 def test_a_job_is_logged_under_the_request_that_asked_for_it(pool: Site, lines: Lines) -> None:
