@@ -112,8 +112,8 @@ def end_shift(context: WorkContext, shift: Shift, longest_s: float) -> None:
         shift: Its units.
         longest_s: Longest wait for those under way.
     """
-    logger.info("worker %s was asked to stop", context.settings.worker_id)
     shift.end()
+    logger.info("worker %s was asked to stop", context.settings.worker_id)
     deadline = time.monotonic() + longest_s
     while not shift.is_idle_within(min(_SIGN_EVERY_S, max(deadline - time.monotonic(), 0.0))):
         if time.monotonic() >= deadline:

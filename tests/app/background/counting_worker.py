@@ -4,6 +4,7 @@ Run as a module with the data folder and the name of the worker as arguments; ki
 and started again by tests. It works and stops as the worker does, without the networks.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,9 @@ from app.settings import load_settings
 from app.store.database import Database
 from app.store.files import FileStore
 from app.store.tables import JobRow
+
+LOG_NAME = "worker.log"
+"""What it logs, in the data folder."""
 
 _POLL_S = 0.05
 
@@ -64,6 +68,7 @@ def main(data: Path, worker_id: str) -> None:
     """Work until killed, or asked to stop."""
     stop = StopSignals()
     stop.install()
+    logging.basicConfig(filename=data / LOG_NAME, level=logging.INFO)
     settings = load_settings(data=data, worker_id=worker_id)
     database = Database(settings.database)
     context = WorkContext(settings, database, FileStore(settings.files), "cpu")

@@ -12,7 +12,9 @@ from app.background.presence import has_left
 from app.background.shift import StopSignals
 from app.store.database import Database
 from app.store.tables import JobRow, Json, WorkerRow
+from tests.app.background.counting_worker import LOG_NAME
 from tests.app.background.test_durability import database, ended, worker
+from tests.server.waiting import wait_until
 
 __all__ = ["database"]
 
@@ -42,6 +44,7 @@ def test_units_end_and_jobs_go_on_with_the_next_worker(database: Database, tmp_p
         # Opening a gate returns when the worker waits at it.
         with (tmp_path / "gate").open("w"), (tmp_path / "gate-of-one-who-waits").open("w"):
             process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "was asked to stop" in (tmp_path / LOG_NAME).read_text())
         assert process.wait(_LONGEST_S) == 0
     given_back, answered = rows(database, [long, short])
     # Somebody waits for a prediction: it is run to its end.
