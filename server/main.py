@@ -11,6 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from app.model_versions import discard_stale
 from app.settings import Settings, load_settings
+from app.store.files import make_private
 from server.dependencies import THREADS, Services, open_services
 from server.errors import add_error_handlers
 from server.figures import Figures
@@ -77,7 +78,7 @@ def _add_middleware(application: FastAPI, settings: Settings) -> None:
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     services: Services = application.state.services
     to_thread.current_default_thread_limiter().total_tokens = THREADS
-    services.settings.data.mkdir(parents=True, exist_ok=True)
+    make_private(services.settings.data)
     services.database.migrate()
     services.guard.start()
     with services.database.writing() as session:

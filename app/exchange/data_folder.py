@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.errors import NotFoundError
 from app.settings import Settings
 from app.store.database import Database
-from app.store.files import FileStore
+from app.store.files import FileStore, make_private
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def open_data_folder(settings: Settings, *, make: bool = False) -> Iterator[Data
     is_file = not settings.database_url
     if is_file and not make and not (settings.data / "caclabel.sqlite").is_file():
         raise NotFoundError(f"there is no database in {settings.data}; choose it with --data")
-    settings.data.mkdir(parents=True, exist_ok=True)
+    make_private(settings.data)
     database = Database(settings.database)
     try:
         database.migrate()

@@ -23,7 +23,7 @@ from app.integrity.findings import Report, Told
 from app.integrity.opening import check_revision, database_file, looking, open_file
 from app.integrity.references import references
 from app.settings import Settings
-from app.store.files import copy_durably, file_sha256, write_durably
+from app.store.files import copy_durably, file_sha256, make_private, write_durably
 
 MANIFEST: Final = "manifest.json"
 
@@ -106,14 +106,14 @@ def check_embedded(settings: Settings) -> None:
 
 
 def claim_folder(folder: Path) -> None:
-    """Make sure that a folder is there and empty.
+    """Make sure that a folder is there and empty; one that is made is its maker's alone.
 
     Raises:
         ConflictError: If it holds anything.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConflictError(f"{folder} is not empty; choose a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
 
 
 def _copy_database(source: Path, target: Path) -> None:

@@ -15,6 +15,7 @@ from app.errors import SettingsError
 from app.integrity.damage import damaged_count
 from app.pacs.status import PacsStatus
 from app.settings import Settings
+from app.store.files import make_private
 from app.store.lock import hold
 
 _MEGABYTE: Final = 1 << 20
@@ -62,7 +63,7 @@ def check_writable(settings: Settings) -> None:
     """
     probe = settings.data / f".{secrets.token_hex(8)}.tmp"
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        make_private(settings.data)
         probe.write_bytes(b"\0")
         probe.unlink()
     except OSError as error:

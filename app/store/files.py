@@ -124,6 +124,14 @@ def copy_durably(source: Path, target: Path) -> str:
     return digest.hexdigest()
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder of patients' data, which nobody else on this machine may look into.
+
+    One that is there keeps its rights, which somebody chose.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return

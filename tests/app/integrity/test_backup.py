@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def test_everything_that_rows_name_comes_back(folder: Folder, tmp_path: Path) ->
     }
     assert len(kept) == 7
     assert all((folder.settings.data / path).read_bytes() == kept[path] for path in kept)
+
+
+def test_backup_and_restored_folder_are_for_their_user_alone(
+    folder: Folder, tmp_path: Path
+) -> None:
+    back_up(folder.settings, tmp_path / "backup", now=5.0)
+    restore(tmp_path / "backup", Settings(data=tmp_path / "restored"))
+    made = (tmp_path / "backup", tmp_path / "restored")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700, 0o700]
 
 
 def test_a_backup_is_a_data_folder_that_can_be_checked_where_it_lies(

@@ -1,5 +1,6 @@
 """What a server needs is looked at before it starts and while it runs."""
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,14 @@ def test_a_folder_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SettingsError, match="cannot be written \\(Not a directory\\)"):
         check_writable(Settings(data=tmp_path / "file/data"))
+
+
+def test_a_new_data_folder_is_for_its_user_alone(tmp_path: Path) -> None:
+    made, found = tmp_path / "made", tmp_path / "found"
+    found.mkdir(mode=0o750)
+    for folder in (made, found):
+        check_writable(Settings(data=folder))
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (made, found)] == [0o700, 0o750]
 
 
 def test_the_probe_leaves_nothing_behind(tmp_path: Path) -> None:

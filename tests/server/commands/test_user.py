@@ -1,6 +1,7 @@
 """``caclabel user`` and ``caclabel key``: what they do, print and never print."""
 
 import io
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,12 @@ def test_a_user_can_log_in_with_the_password_that_was_given(
     assert kept.startswith("$argon2id$")
     assert Argon2().verify(kept, PASSWORD)
     assert not Argon2().verify(kept, PASSWORD + "x")
+
+
+def test_the_folder_of_the_first_user_is_for_its_maker_alone(tmp_path: Path) -> None:
+    data = tmp_path / "not" / "yet"
+    assert main(["user", "add", "anna", "--no-password", "--data", str(data)]) == 0
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
 
 
 def test_a_generated_password_is_shown(command: Command, database: Database) -> None:
