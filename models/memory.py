@@ -112,7 +112,7 @@ def _in_another_thread(act: Callable[[], _Result]) -> _Result:
 def give_back() -> None:
     """Free what nobody uses any more, and hand it back to the device."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's own has no types
         torch.cuda.empty_cache()
 
 

@@ -8,7 +8,8 @@ portion at a time, and each portion has a Dice loss of its own.
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +89,7 @@ class Portion:
         """Run a generator by portions that fit into memory; after a failure from its beginning."""
         steps = begin()
         while True:
-            step = attempt(lambda steps=steps: _next(steps))
+            step = attempt(partial(_next, steps))
             if isinstance(step, Shortage):
                 self.shrink(step)
                 steps = begin()
@@ -99,11 +100,11 @@ class Portion:
 
 
 @dataclass(frozen=True)
-class _End:
-    result: object
+class _End(Generic[_Result]):
+    result: _Result
 
 
-def _next(steps: Generator[_Step, None, _Result]) -> _Step | _End:
+def _next(steps: Generator[_Step, None, _Result]) -> _Step | _End[_Result]:
     try:
         return next(steps)
     except StopIteration as end:
@@ -154,7 +155,7 @@ def run_in_portions(network: MultiTaskNetwork, inputs: Tensor, slices: int) -> d
         slices: How many at once.
     """
     found: dict[str, list[Tensor]] = {}
-    for part in inputs.split(slices):
+    for part in torch.split(inputs, slices):
         for name, logits in network(part).items():
             found.setdefault(name, []).append(logits)
     return {name: torch.cat(parts) for name, parts in found.items()}

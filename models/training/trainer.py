@@ -259,7 +259,7 @@ class Trainer:
             (
                 part.to(self._portion.device)
                 for _ in range(count)
-                for part in self._draw_batch(sampler, rng).inputs.split(self._portion.slices)
+                for part in torch.split(self._draw_batch(sampler, rng).inputs, self._portion.slices)
             ),
         )
 
