@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fastapi import Response
+from fastapi import HTTPException, Response
 from fastapi.responses import JSONResponse
 from pydantic import JsonValue
 
-from app import labels
+from app import audit, labels
+from app.access.identity import acting
+from app.access.roles import Role
 from app.calcium.labels import LABELS
 from app.errors import InvalidInputError
 from app.store.tables import Json
@@ -16,7 +18,7 @@ from server.flows.results import Result
 from server.wire.catalog import HUMAN_TAG, MODEL, PREDICTION_TAG
 from server.wire.masks import MaskFormat, mask_name, read_mask_format, render_mask
 from server.wire.multipart import file_headers, form_answer
-from server.wire.options import JsonObject, Options, read_object, read_options
+from server.wire.options import JsonObject, Options, client_of, read_object, read_options
 
 Output = Literal["all", "image", "json"]
 """What a client wants back: the form of both, the mask alone, or the table alone."""
@@ -48,11 +50,20 @@ def read_wish(params: str, output: Output) -> InferWish:
 
     Raises:
         InvalidInputError: If the field is no JSON object or an option cannot be read.
+        HTTPException: 403, if who asks may look at predictions and not keep them.
     """
     given = read_object(params, "params")
     options = read_options(_KEEP_OPTIONS, given)
-    keep_as = prediction_tag(options["label_tag"]) if options["save_label"] else ""
+    keep_as = _kept_tag(options["label_tag"]) if options["save_label"] else ""
     return InferWish(output, read_mask_format(given), keep_as, given)
+
+
+def _kept_tag(wanted: JsonValue) -> str:
+    identity = acting()
+    if identity is not None and not (identity.role and identity.role.includes(Role.ANNOTATOR)):
+        # The route is for everybody who may look; what stays is an annotator's, as by /scoring.
+        raise HTTPException(403, f'Role "{Role.ANNOTATOR}" is required to keep a prediction')
+    return prediction_tag(wanted)
 
 
 def prediction_tag(wanted: JsonValue) -> str:
@@ -71,7 +82,7 @@ def infer_answer(services: Services, result: Result, wish: InferWish, *, now: fl
     """Answer a prediction the way the client wants it."""
     table = _params(result, wish.mask)
     if wish.keep_as and result.image_id:
-        _keep(services, result, wish.keep_as, table, now)
+        _keep(services, result, wish, table, now=now)
     if wish.output == "json":
         return JSONResponse(table)
     stored = services.files.path(result.sha256, _STORED_EXTENSION)
@@ -87,9 +98,11 @@ def mask_answer(wish: InferWish, table: Json, content: bytes) -> Response:
     return form_answer(table, content, name)
 
 
-def _keep(services: Services, result: Result, tag: str, table: Json, now: float) -> None:
+def _keep(services: Services, result: Result, wish: InferWish, table: Json, *, now: float) -> None:
+    tag, client = wish.keep_as, client_of(wish.given)
     with services.database.writing() as session:
-        labels.keep_prediction(
+        before = labels.find_label(session, result.image_id, tag)
+        kept = labels.keep_prediction(
             session,
             services.files,
             image_id=result.image_id,
@@ -99,6 +112,9 @@ def _keep(services: Services, result: Result, tag: str, table: Json, now: float)
             info={"model": MODEL, "params": {**table, "label_names": dict(LABELS)}},
             now=now,
         )
+        if kept is not before:
+            change: Json = {"tag": tag, "version": kept.version, "sha256": kept.sha256}
+            audit.record(session, client, "keep prediction", result.image_id, change, now=now)
 
 
 def _params(result: Result, mask: MaskFormat) -> Json:

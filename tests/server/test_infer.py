@@ -169,6 +169,16 @@ def test_a_prediction_is_kept_as_original_on_request(predicted: Site) -> None:
     assert predicted.stats()["completed"] == 0
 
 
+def test_who_keeps_a_prediction_is_in_the_trail_once(predicted: Site) -> None:
+    for _ in range(2):
+        infer(predicted, "image=case_1", {"save_label": True, "client_id": "anna"})
+    infer(predicted, "image=case_1", {"client_id": "anna"})
+    rows = predicted.client.get("/audit").json()
+    (row,) = (row for row in rows if row["action"] == "keep prediction")
+    assert (row["actor"], row["subject"]) == ("anna", "case_1")
+    assert (row["change"]["tag"], row["change"]["version"]) == ("original", 1)
+
+
 def test_a_prediction_never_becomes_the_label_of_a_person(predicted: Site) -> None:
     answer = infer(predicted, "image=case_1", {"save_label": True, "label_tag": "final"})
     assert answer.status_code == 422

@@ -96,6 +96,17 @@ def test_a_route_takes_its_role_and_those_above_alone(
         assert is_refused != role.includes(rule.role)
 
 
+@pytest.mark.parametrize(("role", "status"), [(Role.USER, 403), (Role.ANNOTATOR, 404)])
+def test_who_only_looks_keeps_no_prediction(
+    role: Role, status: int, shared_guarded: GuardedSite
+) -> None:
+    # There is no such image: an annotator gets as far as that.
+    asked = {"params": '{"save_label": true, "label_tag": "mine"}'}
+    headers = shared_guarded.as_role(role)
+    answer = shared_guarded.client.post("/infer/calcium?image=x", data=asked, headers=headers)
+    assert answer.status_code == status, answer.text
+
+
 @pytest.mark.parametrize(("above", "below"), [*zip([*Role][1:], [*Role][:-1], strict=True)])
 def test_a_role_includes_those_below(above: Role, below: Role) -> None:
     assert above.includes(below)

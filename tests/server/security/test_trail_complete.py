@@ -30,7 +30,7 @@ ADMIN = str(Role.ADMIN)
 
 WITHOUT_A_ROW: Mapping[Route, str] = {
     ("POST", "/activelearning/lease/heartbeat"): "the lease has its row; its times are in it",
-    ("POST", "/infer/{model}"): "an answer; the same comes again whenever it is asked for",
+    ("POST", "/infer/{model}"): "an answer; one that is kept has its row: test_infer.py",
     ("PUT", "/model/{model}"): "always refused",
     ("DELETE", "/model/{model}"): "always refused",
 }
