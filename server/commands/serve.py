@@ -4,8 +4,10 @@ import argparse
 import logging
 import math
 import socket
+import ssl
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -69,15 +71,32 @@ def _check_access(settings: Settings) -> None:
     Raises:
         SettingsError: With what to set.
     """
-    if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise SettingsError("tls_certificate and tls_key are set together or not at all")
-    for file in (settings.tls_certificate, settings.tls_key):
-        if file is not None and not file.is_file():
-            raise SettingsError(f"there is no file {file} with a certificate or key")
+    _check_certificate(settings.tls_certificate, settings.tls_key)
     if settings.access != "off" or not is_loopback(settings.host):
         # Checks what it is told about the identity provider, too.
         with open_data_folder(settings, make=True) as data, data.database.reading() as session:
             check_binding(session, settings, now=data.now())
+
+
+def _check_certificate(certificate: Path | None, key: Path | None) -> None:
+    """Refuse what nobody could be encrypted with, before anything starts."""
+    if certificate is None and key is None:
+        return
+    if certificate is None or key is None:
+        raise SettingsError("tls_certificate and tls_key are set together or not at all")
+    for file in (certificate, key):
+        if not file.is_file():
+            raise SettingsError(f"there is no file {file} with a certificate or key")
+    try:
+        # Without an answer of ours, a key with a password would ask for it at the terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except OSError as error:
+        problem = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise SettingsError(
+            f"{certificate} and {key} cannot be used ({problem or error}); expected readable PEM"
+            " files of a certificate and of its key without a password"
+        ) from None
 
 
 def _serve(settings: Settings, listener: socket.socket, *, worker_count: int) -> None:

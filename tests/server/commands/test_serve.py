@@ -1,13 +1,15 @@
 """``caclabel serve`` and ``caclabel worker``: what they refuse before they start."""
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from app.errors import SettingsError
 from app.settings import Settings
 from server.cli import main
-from server.commands.serve import _greeting
+from server.commands.serve import _check_certificate, _greeting
 
 
 def test_a_missing_studies_folder_is_told(
@@ -74,3 +76,24 @@ def test_a_certificate_without_its_key_is_told(
     monkeypatch.setenv("CACLABEL_TLS_CERTIFICATE", str(tmp_path / "server.pem"))
     assert main(["serve", "--data", str(tmp_path / "data")]) == 2
     assert "tls_key" in capsys.readouterr().err
+
+
+def make_certificate(folder: Path, name: str, *, password: str = "") -> tuple[Path, Path]:
+    """Return a certificate and its key, as PEM files."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 1 -subj /CN=x"
+    hidden = ["-passout", f"pass:{password}"] if password else ["-nodes"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *request.split(), *hidden, *files], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_a_certificate_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "one")
+    _check_certificate(certificate, key)
+    _, key_of_another = make_certificate(tmp_path, "two")
+    _, with_password = make_certificate(tmp_path, "three", password="secret")
+    (junk := tmp_path / "junk.pem").write_text("junk")
+    for files in ((certificate, key_of_another), (certificate, with_password), (junk, key)):
+        with pytest.raises(SettingsError, match="cannot be used"):
+            _check_certificate(*files)
