@@ -30,8 +30,8 @@ run: $(READY) ## Serve a folder: make run STUDIES=dir
 	$(BIN)/caclabel serve --studies $(STUDIES) --data $(DATA)
 
 # A file's tests stay in one process: they share a server. Journeys wait for servers and browsers
-# much of their time, so one process more than there are cores.
-PYTEST := $(BIN)/pytest -n $(shell expr `nproc` + 1) --dist loadfile
+# much of their time, so one process more than there are cores, and they do not all come last.
+PYTEST := $(BIN)/pytest -n $(shell expr `nproc` + 1) --dist loadfile --no-loadscope-reorder
 
 test: $(READY) ## Run the tests
 	$(PYTEST)

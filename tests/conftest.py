@@ -5,3 +5,7 @@ import os
 # Read once, when PyTorch is imported. Several test processes share the cores: threads of one that
 # spin while they wait make a training of another take minutes instead of seconds.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="0")
+
+# A worker makes way for its server by being nice, and would starve beside other tests: nobody can
+# be nicer than this, so that all of them get the same share.
+os.nice(19)
