@@ -121,9 +121,9 @@ def label_map(content: bytes, folder: Path) -> NDArray[np.uint8]:
 
 def answered(server: RunningServer, image_id: str, folder: Path) -> NDArray[np.uint8]:
     """Return what the network answers to a client that is not OHIF."""
-    wish = {"result_extension": ".nrrd"}
+    wish = {"params": '{"result_extension": ".nrrd"}'}
     path = f"/infer/calcium?image={image_id}&output=image"
-    return label_map(server.request("POST", path, json=wish).content, folder)
+    return label_map(server.request("POST", path, data=wish).content, folder)
 
 
 def test_the_studies_of_the_pacs_are_listed(viewer: Viewer) -> None:
