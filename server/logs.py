@@ -24,6 +24,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from app.errors import NotFoundError
 from app.settings import Settings
+from app.store.files import make_private
 from server.log_lines import JsonFormatter, LineFormatter, without_paths
 from server.pages import render
 
@@ -64,7 +65,9 @@ def write_to_file(settings: Settings, *, is_server: bool = False) -> None:
         is_server: Whether this is the server, which keeps the log from growing for ever.
     """
     path = log_file(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # The first thing that a worker writes, which may be there before its server.
+    make_private(settings.data)
+    path.parent.mkdir(exist_ok=True)
     in_file = _BoundedLog(path) if is_server else logging.handlers.WatchedFileHandler(path)
     handlers: list[logging.Handler] = [in_file, logging.StreamHandler()]
     # They tell every plug-in, look at the schema, request to a DICOMweb server, DICOM module.

@@ -3,6 +3,7 @@
 import json
 import logging
 import logging.handlers
+import stat
 import sys
 import threading
 import warnings
@@ -48,6 +49,12 @@ def test_everybody_writes_json_when_that_is_chosen(tmp_path: Path) -> None:
         "server.supervisor",
         "app.worker",
     ]
+
+
+def test_a_data_folder_that_a_log_is_the_first_in_is_for_its_user_alone(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "not" / "yet")
+    logs.write_to_file(settings)
+    assert stat.S_IMODE(settings.data.stat().st_mode) == 0o700
 
 
 def test_what_ends_a_thread_is_logged_as_everything_else(tmp_path: Path) -> None:
