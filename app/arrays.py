@@ -119,7 +119,7 @@ def keep_image(settings: Settings, row: ImageRow, image: AxialImage) -> None:
     try:
         write_durably_by(path, lambda file: np.save(file, image.hu))
     except OSError as error:
-        logger.warning("the array of image %s was not kept: %s", row.id, error.strerror)
+        logger.warning("the array of an image was not kept: %s", error.strerror)
 
 
 def is_kept(settings: Settings, row: ImageRow) -> bool:

@@ -16,6 +16,12 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _HASH_DIGITS: Final = 8
 """Digits of the hash that tells two files apart whose names give one id."""
 
+_UID: Final = re.compile(r"\d+(\.\d+)+")
+"""A DICOM UID."""
+
+_LOG_DIGITS: Final = 12
+"""Digits of the hash that stands for an id in the log."""
+
 _STEM_LENGTH: Final = 100
 """Characters kept of a name that gets a hash, so that the id stays below 128."""
 
@@ -73,6 +79,18 @@ def distinct_id(stem: str, origin: str) -> str:
     cleaned = _UNSAFE.sub("_", stem).strip("._-")[:_STEM_LENGTH] or "image"
     digest = hashlib.sha256(origin.encode("utf-8", "surrogateescape")).hexdigest()
     return f"{cleaned}-{digest[:_HASH_DIGITS]}"
+
+
+def for_log(image_id: str, text: str) -> str:
+    """Return a text for the log, in which an id that may be a person's name is a hash.
+
+    Ids of DICOM series are UIDs and stay; others are file names, and files are called after
+    patients. ``printf %s ID | sha256sum`` begins with the digits.
+    """
+    if _UID.fullmatch(image_id):
+        return text
+    digest = hashlib.sha256(image_id.encode()).hexdigest()
+    return text.replace(image_id, f"#{digest[:_LOG_DIGITS]}")
 
 
 def printable(path: str) -> str:

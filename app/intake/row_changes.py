@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import ImagingError
 from app.intake import image_rows
+from app.intake.identifiers import for_log
 from app.intake.image_rows import MeasuredVolume, Origin
 from app.store.tables import ImageRow, LabelRow, PredictionRow
 
@@ -49,7 +50,7 @@ def replace(
         raise ImagingError(refusal)
     session.execute(delete(PredictionRow).where(PredictionRow.image_id == row.id))
     session.merge(image_rows.image_row(row.id, measured, origin, row.info, now=row.registered_at))
-    logger.info("image %s has new content since %.0f", row.id, now)
+    logger.info(for_log(row.id, f"image {row.id} has new content since {now:.0f}"))
 
 
 def has_labels(session: Session, image_id: str) -> bool:

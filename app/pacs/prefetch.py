@@ -15,6 +15,7 @@ from app import images, jobs, samples
 from app.arrays import load_image
 from app.background.work import Progress, Units, WorkContext
 from app.errors import CacLabelError, ImagingError, NotFoundError, PacsDownError
+from app.intake.identifiers import for_log
 from app.intake.image_rows import CONVERTED_EXTENSION
 from app.intake.pool import get_image
 from app.pacs.retrieval import SOURCE, keep_room
@@ -125,7 +126,7 @@ def _make_ready(context: WorkContext, image_id: str) -> bool:
     except PacsDownError:
         raise
     except CacLabelError as error:
-        logger.warning("image %s was not made ready: %s", image_id, error)
+        logger.warning(for_log(image_id, f"image {image_id} was not made ready: {error}"))
         if isinstance(error, ImagingError) and row.source == SOURCE:
             _forget_signature(context, image_id)
         return False

@@ -8,6 +8,7 @@ from app.background.work import Progress, Units, WorkContext
 from app.calcium.labels import LABELS
 from app.errors import CacLabelError, DamagedFileError, DamagedWeightsError, InvalidInputError
 from app.imaging.reader import read_volume
+from app.intake.identifiers import for_log
 from app.integrity.damage import note_damage
 from app.memory import memory_needed
 from app.prediction.devices import predict_with_room
@@ -89,7 +90,7 @@ def _try_predict(context: WorkContext, version_id: int, image_id: str) -> bool:
     except DamagedWeightsError:
         raise  # No image can be predicted without them.
     except CacLabelError as error:
-        logger.warning("image %s was not predicted: %s", image_id, error)
+        logger.warning(for_log(image_id, f"image {image_id} was not predicted: {error}"))
         if isinstance(error, DamagedFileError):
             note_damage(context.database, error, now=context.clock())
         return False

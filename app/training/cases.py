@@ -25,6 +25,7 @@ from app.errors import (
     PacsRefusedError,
     TooLittleMemoryError,
 )
+from app.intake.identifiers import for_log
 from app.integrity.damage import note_damage, note_unreadable
 from app.memory import memory_needed
 from app.recipes import calcium
@@ -119,7 +120,7 @@ def load_cases(
 
 def note_unread(context: WorkContext, image: ImageRow, error: CacLabelError) -> None:
     """Tell those who look after the server that an image or its label cannot be read."""
-    logger.warning("image %s was left out: %s", image.id, error)
+    logger.warning(for_log(image.id, f"image {image.id} was left out: {error}"))
     if isinstance(error, DamagedFileError):
         note_damage(context.database, error, now=context.clock())
     elif isinstance(error, (ImagingError, NotFoundError)):
