@@ -69,10 +69,16 @@ def back_up(settings: Settings, target: Path, *, now: float, told: Told = lambda
     Raises:
         ConflictError: If the folder holds anything, there is no room, or the schema is another
             version's.
-        InvalidInputError: If the database is not an embedded one.
+        InvalidInputError: If the database is not an embedded one, or the folder lies in the data
+            folder.
         NotFoundError: If there is no database.
     """
     check_embedded(settings)
+    if target.resolve().is_relative_to(settings.data.resolve()):
+        raise InvalidInputError(
+            "the backup would lie in the data folder and be lost with it; name a folder elsewhere,"
+            " on another disk"
+        )
     source = database_file(settings)
     with looking(settings) as session:
         check_revision(session)

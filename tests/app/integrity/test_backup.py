@@ -86,6 +86,13 @@ def test_a_changed_backup_is_not_put_back(folder: Folder, tmp_path: Path, name: 
     assert not (tmp_path / "restored/caclabel.sqlite").exists()
 
 
+def test_a_backup_does_not_lie_in_what_it_is_for(folder: Folder) -> None:
+    target = folder.settings.data / "backups" / "monday"
+    with pytest.raises(InvalidInputError, match="would lie in the data folder"):
+        back_up(folder.settings, target, now=5.0)
+    assert not target.parent.exists()
+
+
 def test_a_backup_that_broke_off_is_none(folder: Folder, tmp_path: Path) -> None:
     back_up(folder.settings, tmp_path / "backup", now=5.0)
     (tmp_path / "backup/manifest.json").unlink()
