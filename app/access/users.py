@@ -32,6 +32,16 @@ def user_name(text: str) -> str:
     return name
 
 
+def check_free(session: Session, name: str) -> None:
+    """Refuse a name that somebody has.
+
+    Raises:
+        ConflictError: If there is such a user.
+    """
+    if session.get(UserRow, name) is not None:
+        raise ConflictError(f"there is a user {name} already")
+
+
 def add_user(
     session: Session,
     name: str,
@@ -56,8 +66,7 @@ def add_user(
         ConflictError: If there is such a user.
     """
     name = user_name(name)
-    if session.get(UserRow, name) is not None:
-        raise ConflictError(f"there is a user {name} already")
+    check_free(session, name)
     row = UserRow(name=name, role=role, password_hash=password_hash, created_at=now)
     session.add(row)
     session.flush()

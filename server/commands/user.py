@@ -83,6 +83,9 @@ def _add_password_arguments(parser: argparse.ArgumentParser, *, may_lack: bool) 
 
 def _add(data: DataFolder, arguments: argparse.Namespace) -> None:
     name = users.user_name(arguments.name)
+    # Before a password is typed, or drawn and shown.
+    with data.database.reading() as session:
+        users.check_free(session, name)
     password_hash = "" if arguments.no_password else _new_password_hash(arguments)
     with data.database.writing() as session:
         is_first = not users.has_users(session)

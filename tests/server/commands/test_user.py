@@ -66,6 +66,13 @@ def test_the_folder_of_the_first_user_is_for_its_maker_alone(tmp_path: Path) -> 
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
 
 
+def test_no_password_is_drawn_for_a_name_that_is_taken(command: Command) -> None:
+    command("user", "add", "dr-a", "--no-password")
+    code, out, error = command("user", "add", "dr-a", "--generate")
+    assert (code, error) == (2, "caclabel: there is a user dr-a already\n")
+    assert "password" not in out
+
+
 def test_a_generated_password_is_shown(command: Command, database: Database) -> None:
     _, out, _ = command("user", "add", "dr-a", "--generate")
     password = out.splitlines()[0].partition(": ")[2]
