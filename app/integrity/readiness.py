@@ -118,4 +118,5 @@ def _lacks(
     if pacs is not None and not pacs.is_reachable:
         yield f"the DICOMweb server did not answer when it was asked last: {pacs.problem}"
     if damaged:
-        yield f"{damaged} stored files are damaged or lost; /quarantine lists them"
+        files = "1 stored file is" if damaged == 1 else f"{damaged} stored files are"
+        yield f"{files} damaged or lost; /quarantine lists them"

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from app.calcium.score import calcium_scores
 from app.errors import InvalidInputError
 from app.evaluation import EvaluationCase
-from app.settings import Settings
 from app.simulation.costs import CostModel
 
 POOL, VALIDATION, TEST = "pool", "validation", "test"
@@ -92,11 +91,6 @@ def check_budgets(oracle: Oracle, budgets: Sequence[int]) -> None:
             f"expected a pool of more than {budgets[-1]} images to choose from, got"
             f" {len(oracle.pool)}"
         )
-
-
-def settings_of_seed(settings: Settings, seed: int) -> Settings:
-    """Return the settings by which a seed trains and predicts."""
-    return settings.model_copy(update={"seed": seed})
 
 
 def _lesions(case: EvaluationCase) -> int:

@@ -56,7 +56,7 @@ def test_damaged_files_are_counted(folder: Folder) -> None:
     note_damage(folder.database, LostFileError("ab.nrrd"), now=1.0)
     found = look(folder, _WORKER)
     assert found.damaged_files == 1
-    assert found.missing == ("1 stored files are damaged or lost; /quarantine lists them",)
+    assert found.missing == ("1 stored file is damaged or lost; /quarantine lists them",)
 
 
 @pytest.mark.parametrize(
