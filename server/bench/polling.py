@@ -56,7 +56,7 @@ def measure(scale: Scale) -> Section:
     with running_site(folder, settings, scale.narrator) as site:
         bench = _Bench(site, pool, test, folder / "masks")
         _train_a_model(bench)
-        idle = _predictions(bench)
+        idle = _predictions(bench, scale.calls)
         with _busy(bench):
             scale.narrator.progress("asking while the worker is busy")
             busy = _polls(bench, scale.calls)
@@ -103,17 +103,22 @@ def _train_a_model(bench: _Bench) -> None:
     waiting.until_done(predict)
 
 
-def _predictions(bench: _Bench) -> tuple[Figure, ...]:
+def _predictions(bench: _Bench, calls: int) -> tuple[Figure, ...]:
     """Measure a prediction made on the spot and one that is stored."""
     client, masks = bench.client, bench.masks
     predicted, _ = client.unlabeled_images()
     stored = sorted(predicted)[0]
-    cold = time_calls(lambda: client.infer_file(bench.test[0].image, masks), 5)
-    warm = time_calls(lambda: client.infer_image(stored, masks), 20)
+    cold = time_calls(lambda: client.infer_file(bench.test[0].image, masks), _fewer(calls, 12))
+    warm = time_calls(lambda: client.infer_image(stored, masks), _fewer(calls, 3))
     return (
         *latency("POST /infer/, new image sent along, idle worker", cold),
         *latency("POST /infer/, image predicted before", warm),
     )
+
+
+def _fewer(calls: int, times: int) -> int:
+    """Return so many times fewer calls, at least one: predictions take longer than questions."""
+    return max(1, calls // times)
 
 
 @contextmanager
