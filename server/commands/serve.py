@@ -20,6 +20,7 @@ from app.imaging.dicom.dicomweb import dicomweb_server, public_url
 from app.integrity.readiness import one_server
 from app.settings import Settings
 from server import logs
+from server.allocator import bound_arenas
 from server.command_settings import add_data_arguments, settings_of
 from server.dependencies import Services
 from server.main import create_app
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until the process is asked to stop; then it ends."""
+    bound_arenas()
     settings = settings_of(arguments)
     if settings.pacs_url is not None:
         dicomweb_server(settings)  # A filter that cannot work is told now.
