@@ -15,7 +15,7 @@ _LONGEST_END_S = 60.0
 @pytest.mark.slow
 def test_an_interrupted_demonstration_leaves_no_server(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "server.cli", "demo", str(tmp_path / "out")]
-    command += ["--pool", "6", "--test", "2", "--rounds", "1", "--size", "64x64x12"]
+    command += ["--pool", "6", "--test", "2", "--rounds", "1", "--size", "48x48x8"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         address = next(
