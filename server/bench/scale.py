@@ -46,7 +46,7 @@ def quick_scale(folder: Path, narrator: Narrator) -> Scale:
         calls=8,
         pool=2_000,
         side=128,
-        small=(48, 48, 8),
+        small=(64, 64, 12),
         images=5,
         samples=3,
         slices=20,

@@ -17,7 +17,7 @@ from server.demo.run import run_demo
 
 pytestmark = pytest.mark.slow
 
-TINY = DemoPlan(size=(48, 48, 8), pool=6, test=2, rounds=2, epochs=1, samples=2, dicom_every=3)
+TINY = DemoPlan(size=(64, 64, 12), pool=6, test=2, rounds=2, epochs=1, samples=2, dicom_every=3)
 
 
 @pytest.fixture(scope="module")
