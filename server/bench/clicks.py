@@ -52,7 +52,11 @@ def measure(scale: Scale) -> Section:
     opening: list[float] = []
     opened: list[float] = []
     cold: list[float] = []
-    with running_site(folder, settings, scale.narrator) as site, requests.Session() as http:
+    with (
+        running_site(folder, settings, scale.narrator) as site,
+        requests.Session() as http,
+        closing(Database(settings.database)) as database,
+    ):
         http.trust_env = False
         _upload(http, site.url, folder / "patient.nii.gz")
 
@@ -70,13 +74,13 @@ def measure(scale: Scale) -> Section:
         one = partial(click, 1)
         figures += latency("first click after an upload", time_calls(one, 1))
         for _ in range(_COLD_CALLS):
-            _forget(settings)
+            _forget(settings, database)
             opening += time_calls(open_image, 1)
             opened += time_calls(one, 1)
         figures += latency("opening an image, until a worker has decoded it", opening)
         figures += latency("first click in an opened image", opened)
         for _ in range(_COLD_CALLS):
-            _forget(settings)
+            _forget(settings, database)
             cold += time_calls(one, 1)
             _wait_for_array(settings)
         figures += latency("first click in an image that nothing has decoded", cold)
@@ -97,13 +101,13 @@ def _upload(http: requests.Session, url: str, path: Path) -> None:
         http.put(address, files={"file": (path.name, file)}, timeout=_TIMEOUT_S).raise_for_status()
 
 
-def _forget(settings: Settings) -> None:
+def _forget(settings: Settings, database: Database) -> None:
     """Remove the arrays of images, as if nothing had decoded them.
 
     Opening an image asks for nothing while a job of its last opening is still open, which may have
     found the array that is removed here: such a job ends first.
     """
-    _wait_until(lambda: not _has_open_job(settings), "no worker has ended its jobs")
+    _wait_until(lambda: not _has_open_job(database), "no worker has ended its jobs")
     for array in _arrays(settings):
         array.unlink()
 
@@ -120,8 +124,8 @@ def _wait_until(condition: Callable[[], bool], otherwise: str) -> None:
         time.sleep(_POLL_S)
 
 
-def _has_open_job(settings: Settings) -> bool:
-    with closing(Database(settings.database)) as database, database.reading() as session:
+def _has_open_job(database: Database) -> bool:
+    with database.reading() as session:
         return session.scalar(select(JobRow.id).where(JobRow.status.in_(jobs.OPEN))) is not None
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,9 @@ _SETTINGS: Final = {
 
 _LOGINS_APART: Final = 5
 """One of so many annotators logs in by password."""
+
+_ARRIVAL_S: Final = 0.2
+"""Pause between two looks for whether more images are wanted."""
 
 _SCAN_S: Final = 600.0
 """Longest wait until the images of the start are in the pool."""
@@ -152,15 +155,26 @@ def open_site(folder: Path, *, images: int, annotators: int, **settings: object)
 @contextmanager
 def arriving(cases: Cases, is_wanted: threading.Event, count: int) -> Iterator[None]:
     """Let ``count`` images arrive whenever they are wanted, until the block ends."""
-    ended = threading.Event()
 
     def arrive() -> None:
-        while not ended.is_set():
-            if is_wanted.wait(0.2) and not ended.is_set():
-                cases.write(count)
-                is_wanted.clear()
+        if is_wanted.is_set():
+            cases.write(count)
+            is_wanted.clear()
 
-    thread = threading.Thread(target=arrive)
+    with repeated(arrive, _ARRIVAL_S):
+        yield
+
+
+@contextmanager
+def repeated(act: Callable[[], object], pause_s: float) -> Iterator[None]:
+    """Do something again and again beside the block, with pauses."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(pause_s):
+            act()
+
+    thread = threading.Thread(target=repeat)
     thread.start()
     try:
         yield

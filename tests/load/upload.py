@@ -3,7 +3,7 @@
 import http.client
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import nibabel
 import numpy as np
 
-from tests.load.site import ADMIN, Site
+from tests.load.site import ADMIN, Site, repeated
 from tests.load.watching import glance
 
 _SIDE: Final = 1024
@@ -183,25 +183,8 @@ class _Measures:
     @contextmanager
     def taken_again_and_again(self) -> Iterator[None]:
         """Measure in a thread until the block ends."""
-        with _repeated(self.take, _SAMPLE_S):
+        with repeated(self.take, _SAMPLE_S):
             yield
-
-
-@contextmanager
-def _repeated(act: Callable[[], object], pause_s: float) -> Iterator[None]:
-    ended = threading.Event()
-
-    def repeat() -> None:
-        while not ended.wait(pause_s):
-            act()
-
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _used(folder: Path) -> int:

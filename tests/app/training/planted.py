@@ -26,6 +26,7 @@ from app.training.plan import make_plan, read_plan, write_plan
 from models.checkpoint import Checkpoint, save
 from models.heads import SegmentationHead
 from models.network import MultiTaskNetwork
+from tests.app.conftest import Deployment
 from tests.journeys.pool import write_label, write_pool
 
 Sees = Literal["all", "nothing", "wrong artery"]
@@ -33,6 +34,18 @@ Sees = Literal["all", "nothing", "wrong artery"]
 
 _SURE = 20.0
 _ARTERY = {"all": 2, "nothing": 2, "wrong artery": 4}
+
+
+def judging_context(
+    deployment: Deployment, folder: Path, *, labels: int, validation: int
+) -> WorkContext:
+    """Return what a worker has in a deployment with a pool, two of whose patients may judge."""
+    settings = deployment.settings.model_copy(
+        update={"profile": "small", "validation_percent": 50, "gate_patients": 2, "samples": 2}
+    )
+    context = WorkContext(settings, deployment.database, deployment.files, "cpu")
+    add_pool(context, labels, folder, validation=validation)
+    return context
 
 
 def add_pool(context: WorkContext, count: int, folder: Path, *, validation: int) -> None:

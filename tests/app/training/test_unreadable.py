@@ -21,12 +21,7 @@ LABELS, VALIDATION = 6, 3
 
 @pytest.fixture
 def context(deployment: Deployment, tmp_path: Path) -> WorkContext:
-    settings = deployment.settings.model_copy(
-        update={"profile": "small", "validation_percent": 50, "gate_patients": 2, "samples": 2}
-    )
-    context = WorkContext(settings, deployment.database, deployment.files, "cpu")
-    planted.add_pool(context, LABELS, tmp_path, validation=VALIDATION)
-    return context
+    return planted.judging_context(deployment, tmp_path, labels=LABELS, validation=VALIDATION)
 
 
 def label_file(context: WorkContext, number: int) -> Path:
