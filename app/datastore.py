@@ -2,9 +2,10 @@
 
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -17,6 +18,9 @@ from app.intake.pool import FINAL_TAG
 from app.settings import Settings
 from app.store.files import FileStore
 from app.store.tables import ImageRow, Json, LabelRow, LeaseRow
+
+_AT_ONCE: Final = 200
+"""Images that are described together."""
 
 
 @dataclass(frozen=True)
@@ -60,27 +64,32 @@ def stats(session: Session) -> DatastoreStats:
     return DatastoreStats(session.scalar(present) or 0, label_tags.get(FINAL_TAG, 0), label_tags)
 
 
-def overview(session: Session) -> Json:
-    """Return the whole datastore in the shape of MONAI Label's ``datastore_v2.json``."""
-    objects: Json = {}
-    for image_id, name, info, registered_at in _image_facts(session):
+def overview(session: Session) -> Iterator[Json]:
+    """Yield what ``datastore_v2.json`` of MONAI Label lists as ``objects``, some images at a time.
+
+    A pool may have a hundred thousand images, each with a kilobyte of dictionaries.
+
+    Yields:
+        Entries by image id; the oldest images come first.
+    """
+    wanted = select(ImageRow.id).where(ImageRow.missing_since.is_(None))
+    image_ids = session.scalars(wanted.order_by(ImageRow.registered_at, ImageRow.id)).all()
+    for first in range(0, len(image_ids), _AT_ONCE):
+        yield _entries(session, image_ids[first : first + _AT_ONCE])
+
+
+def _entries(session: Session, image_ids: Sequence[str]) -> Json:
+    entries: Json = {}
+    for image_id, name, info, registered_at in _image_facts(session, image_ids):
         facts = _image_info(info, name, registered_at)
         ext = name.removeprefix(image_id)
-        objects[image_id] = {"image": {"ext": ext, "info": facts}, "labels": {}}
-    for image_id, strategy, client_id, served_at in _served(session):
-        if image_id in objects:
-            served = objects[image_id]["image"]["info"].setdefault("strategy", {})
-            served[strategy] = {"ts": int(served_at), "client_id": client_id}
-    for image_id, tag, info in _current_labels(session):
-        if image_id in objects:
-            objects[image_id]["labels"][tag] = {"ext": CANONICAL_EXTENSION, "info": info}
-    return {
-        "name": "caclabel",
-        "description": "Coronary calcium CT",
-        "images_dir": ".",
-        "labels_dir": "labels",
-        "objects": objects,
-    }
+        entries[image_id] = {"image": {"ext": ext, "info": facts}, "labels": {}}
+    for image_id, strategy, client_id, served_at in _served(session, image_ids):
+        served = entries[image_id]["image"]["info"].setdefault("strategy", {})
+        served[strategy] = {"ts": int(served_at), "client_id": client_id}
+    for image_id, tag, info in _current_labels(session, image_ids):
+        entries[image_id]["labels"][tag] = {"ext": CANONICAL_EXTENSION, "info": info}
+    return entries
 
 
 def image_info(row: ImageRow) -> Json:
@@ -143,10 +152,12 @@ def dataset_zip(
         archive.writestr("metadata.json", json.dumps(_metadata(pairs), indent=2))
 
 
-def _image_facts(session: Session) -> Iterable[tuple[str, str, Json, float]]:
+def _image_facts(
+    session: Session, image_ids: Sequence[str]
+) -> Iterable[tuple[str, str, Json, float]]:
     wanted = select(ImageRow.id, ImageRow.name, ImageRow.info, ImageRow.registered_at)
-    present = wanted.where(ImageRow.missing_since.is_(None))
-    return session.execute(present.order_by(ImageRow.registered_at, ImageRow.id))
+    asked = wanted.where(ImageRow.id.in_(image_ids))
+    return session.execute(asked.order_by(ImageRow.registered_at, ImageRow.id))
 
 
 def _image_info(info: Json, name: str, registered_at: float) -> Json:
@@ -155,17 +166,17 @@ def _image_info(info: Json, name: str, registered_at: float) -> Json:
     return {**info, **original, "ts": int(registered_at), "name": name}
 
 
-def _served(session: Session) -> Iterable[tuple[str, str, str, float]]:
-    newest = select(func.max(LeaseRow.id)).group_by(LeaseRow.image_id, LeaseRow.strategy)
+def _served(session: Session, image_ids: Sequence[str]) -> Iterable[tuple[str, str, str, float]]:
+    newest = select(func.max(LeaseRow.id)).where(LeaseRow.image_id.in_(image_ids))
+    ids = newest.group_by(LeaseRow.image_id, LeaseRow.strategy)
     wanted = select(LeaseRow.image_id, LeaseRow.strategy, LeaseRow.client_id, LeaseRow.served_at)
-    return session.execute(wanted.where(LeaseRow.id.in_(newest)))
+    return session.execute(wanted.where(LeaseRow.id.in_(ids)))
 
 
-def _current_labels(session: Session) -> Iterable[tuple[str, str, Json]]:
-    wanted = select(
-        LabelRow.image_id, LabelRow.tag, LabelRow.info, LabelRow.annotation_seconds
-    ).where(LabelRow.id.in_(_newest()))
-    for image_id, tag, info, seconds in session.execute(wanted):
+def _current_labels(session: Session, image_ids: Sequence[str]) -> Iterable[tuple[str, str, Json]]:
+    newest = _newest().where(LabelRow.image_id.in_(image_ids))
+    wanted = select(LabelRow.image_id, LabelRow.tag, LabelRow.info, LabelRow.annotation_seconds)
+    for image_id, tag, info, seconds in session.execute(wanted.where(LabelRow.id.in_(newest))):
         timed = {} if seconds is None else {"annotation_seconds": round(seconds, 1)}
         yield image_id, tag, {**info, **timed}
 

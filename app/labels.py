@@ -4,7 +4,7 @@ A submission is checked completely before anything is stored, its files are on d
 its row, and a row is never changed but for its review state: what was acknowledged stays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -179,10 +179,13 @@ def current_label(session: Session, image_id: str, tag: str = FINAL_TAG) -> Labe
     return row
 
 
-def images_with_label_of_a_person(session: Session, tag: str) -> set[str]:
-    """Return the images whose newest label under a tag a person made or judged."""
+def images_with_label_of_a_person(
+    session: Session, tag: str, image_ids: Collection[str]
+) -> set[str]:
+    """Return those of the images whose newest label under a tag a person made or judged."""
     newest = (
         select(func.max(LabelRow.id))
+        .where(LabelRow.image_id.in_(image_ids))
         .where(LabelRow.tag == tag, LabelRow.deleted_at.is_(None))
         .group_by(LabelRow.image_id)
     )

@@ -18,28 +18,28 @@ TAG: Final = "original"
 _EXTENSION: Final = ".nrrd"
 
 
-def add_predictions(session: Session, overview: Json) -> Json:
-    """Show every image's prediction of the active model as a label, unless a person's is there.
+def add_predictions(session: Session, entries: Json) -> Json:
+    """Show each image's prediction of the active model as a label, unless a person's is there.
 
     Args:
         session: Open transaction; reading is enough.
-        overview: The datastore as ``datastore.overview`` gives it; completed in place.
+        entries: Images as ``datastore.overview`` yields them; completed in place.
 
     Returns:
-        The overview.
+        The entries.
     """
     version = model_versions.active(session)
     if version is None:
-        return overview
-    of_people = labels.images_with_label_of_a_person(session, TAG)
+        return entries
+    of_people = labels.images_with_label_of_a_person(session, TAG, entries)
     predicted = select(PredictionRow.image_id, PredictionRow.created_at).where(
-        PredictionRow.model_version_id == version.id
+        PredictionRow.model_version_id == version.id, PredictionRow.image_id.in_(entries)
     )
     for image_id, created_at in session.execute(predicted):
-        if image_id in overview["objects"] and image_id not in of_people:
+        if image_id not in of_people:
             info = {**_info(image_id), "ts": int(created_at)}
-            overview["objects"][image_id]["labels"][TAG] = {"ext": _EXTENSION, "info": info}
-    return overview
+            entries[image_id]["labels"][TAG] = {"ext": _EXTENSION, "info": info}
+    return entries
 
 
 def label_file(session: Session, files: FileStore, image_id: str, tag: str) -> Path:

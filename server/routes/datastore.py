@@ -3,12 +3,11 @@
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 
-from app import datastore, preannotations
-from app.store.tables import Json
+from app import datastore
 from server.dependencies import FilesDep, ReadSession, SettingsDep
-from server.flows import downloads
+from server.flows import downloads, listing
 from server.wire.schemas import StatsOut, TrainPairOut
 
 router = APIRouter(prefix="/datastore", tags=["datastore"])
@@ -20,10 +19,10 @@ _MOST_CASES: Final = 1_000_000
 @router.get("", response_model=None)
 def read_datastore(
     session: ReadSession, output: Literal["stats", "all", "train"] = "stats"
-) -> StatsOut | Json | list[TrainPairOut]:
+) -> StatsOut | Response | list[TrainPairOut]:
     """Count the images and labels, or list them."""
     if output == "all":
-        return preannotations.add_predictions(session, datastore.overview(session))
+        return listing.overview_answer(session)
     if output == "train":
         return [TrainPairOut.model_validate(pair) for pair in datastore.train_list(session)]
     return StatsOut.model_validate(datastore.stats(session))

@@ -75,8 +75,7 @@ class TestOverview:
                     now=300.7,
                 )
         with deployment.database.reading() as session:
-            found = json.loads(json.dumps(datastore.overview(session)))
-        objects = found["objects"]
+            [objects] = json.loads(json.dumps(list(datastore.overview(session))))
         assert sorted(objects) == sorted(["one", "two", series_id(deployment)])
         assert objects["two"]["image"] == {
             "ext": ".nii.gz",
@@ -101,14 +100,15 @@ class TestOverview:
             labels.update_label_info(session, "one", "version_1", {"x": 1}, actor="me", now=1.0)
             labels.delete_label(session, "one", "final", actor="me", now=1.0)
         with deployment.database.reading() as session:
-            found = datastore.overview(session)["objects"]["one"]["labels"]
+            [objects] = datastore.overview(session)
+        found = objects["one"]["labels"]
         assert list(found) == ["version_1"]
         assert found["version_1"]["info"]["x"] == 1
 
     def test_tells_no_place_on_the_server(self, deployment: Deployment) -> None:
         with deployment.database.reading() as session:
-            text = json.dumps(datastore.overview(session)) + str(datastore.train_list(session))
-        assert str(deployment.studies.parent) not in text
+            told = [*datastore.overview(session), *datastore.train_list(session)]
+        assert str(deployment.studies.parent) not in json.dumps(told)
 
     def test_image_info_tells_the_study(self, deployment: Deployment) -> None:
         with deployment.database.reading() as session:

@@ -33,10 +33,10 @@ def shown(deployment: Deployment) -> bytes:
 
 
 def told(deployment: Deployment) -> Json:
-    overview: Json = {"objects": {"a": {"labels": {"original": {"info": {"ts": -1}}}}}}
+    entries: Json = {"a": {"labels": {"original": {"info": {"ts": -1}}}}}
     with deployment.database.reading() as session:
-        preannotations.add_predictions(session, overview)
-    info: Json = overview["objects"]["a"]["labels"]["original"]["info"]
+        preannotations.add_predictions(session, entries)
+    info: Json = entries["a"]["labels"]["original"]["info"]
     return info
 
 
