@@ -46,6 +46,16 @@ _FREE: Final = select(ImageRow).where(
     ~labeled_ids().where(LabelRow.image_id == bindparam("image")).exists(),
 )
 
+_ANY_LEFT: Final = (
+    select(ImageRow.id)
+    .where(
+        ImageRow.missing_since.is_(None),
+        ~labeled_ids().where(LabelRow.image_id == ImageRow.id).exists(),
+        ~_LEASED.where(LeaseRow.image_id == ImageRow.id).exists(),
+    )
+    .limit(1)
+)
+
 _SHARES: Final = select(PredictionRow.lesion_share, PredictionRow.region_share).where(
     PredictionRow.id == bindparam("prediction")
 )
@@ -147,14 +157,15 @@ def assign_next(
         released_at=None,
         outcome="",
     )
-    # The fresh pool is loaded only when the shared one has nothing: an answer of None is exact.
     key = prediction_key(settings)
-    for load in (shared_pool, fresh_pool):
-        sample = _lease_best(session, load(session, key, leased, skipped), lease, chosen, rng)
-        if sample is not None:
-            _record(session, sample, now=now)
-            return sample
-    return None
+    sample = _lease_best(session, shared_pool(session, key, leased, skipped), lease, chosen, rng)
+    if sample is None and session.scalar(_ANY_LEFT) is not None:
+        # Only this session sees it: an answer of None is exact.
+        pool = fresh_pool(session, key, leased, skipped)
+        sample = _lease_best(session, pool, lease, chosen, rng)
+    if sample is not None:
+        _record(session, sample, now=now)
+    return sample
 
 
 def rank_ahead(
