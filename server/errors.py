@@ -30,7 +30,7 @@ from app.errors import (
     TooLittleMemoryError,
 )
 from app.integrity.damage import note_damage
-from app.store.faults import storage_error
+from app.store.faults import fault_code, storage_error
 from app.tracing import request_id_of
 from server.log_lines import without_paths
 from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER, ROUTE
@@ -122,7 +122,7 @@ async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse
     route = request.scope.get(ROUTE, "a request")
     fault = storage_error(error)
     if fault is not None:
-        logger.error("%s %s: %s", request.method, route, fault)
+        logger.error("%s %s: %s (%s)", request.method, route, fault, fault_code(error))
         return error_answer(status_of(fault), str(fault))
     log_id = request.scope.get(REQUEST_ID) or request_id_of("")
     logger.error("%s: %s %s", log_id, request.method, route, exc_info=error)

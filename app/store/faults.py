@@ -70,6 +70,17 @@ def storage_error(error: BaseException | None) -> StorageError | None:
     return None
 
 
+def fault_code(error: BaseException) -> str:
+    """Return what the system calls a fault, such as ENOSPC or SQLITE_BUSY; empty if nothing."""
+    for one in _chain(error):
+        if isinstance(one, OSError) and one.errno is not None:
+            return errno.errorcode.get(one.errno, "")
+        original = one.orig if isinstance(one, DBAPIError) else one
+        if isinstance(original, sqlite3.Error):
+            return str(getattr(original, "sqlite_errorname", ""))
+    return ""
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import StorageError, StorageFullError
-from app.store.faults import storage_error
+from app.store.faults import fault_code, storage_error
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,13 @@ def test_errors_of_a_disk_are_told(number: int, kind: type[StorageError], words:
     assert type(found) is kind
     assert words in str(found)
     assert "/home" not in str(found)
+
+
+def test_a_log_can_name_what_the_system_said() -> None:
+    error = ValueError("upload")
+    error.__cause__ = OSError(errno.ENOSPC, "x")
+    assert fault_code(error) == "ENOSPC"
+    assert fault_code(ValueError("odd")) == ""
 
 
 def test_a_full_disk_behind_another_error_is_told() -> None:
@@ -69,9 +76,10 @@ def test_a_locked_database_is_told(tmp_path: Path) -> None:
     holder = sqlite3.connect(tmp_path / "a", isolation_level=None)
     holder.execute("CREATE TABLE t (x)")
     holder.execute("BEGIN IMMEDIATE")
-    found = storage_error(provoke(tmp_path / "a", "INSERT INTO t VALUES (1)"))
+    error = provoke(tmp_path / "a", "INSERT INTO t VALUES (1)")
     holder.close()
-    assert "another program holds the database" in str(found)
+    assert "another program holds the database" in str(storage_error(error))
+    assert fault_code(error) == "SQLITE_BUSY"
 
 
 def test_a_database_that_takes_no_writing_is_told(tmp_path: Path) -> None:
