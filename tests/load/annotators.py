@@ -168,8 +168,8 @@ class Annotator:
             return None, 0.0
         image = answer.json().get("id")
         if image is None:
+            # New images are on their way: more of them would only delay those.
             self._crowd.records.dry += 1
-            self._crowd.is_dry.set()
             return None, 0.0
         return self._crowd.site.cases.known[image], time.monotonic()
 
