@@ -1,7 +1,7 @@
 """Slices of one series put in order, or refused: the step before any pixel is trusted."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +43,7 @@ _LENGTH_DECIMALS: Final = 4
 
 def order_slices(slices: Sequence[SliceHeader]) -> tuple[SliceHeader, ...]:
     """Sort slices along their normal, the order of ITK: to the head for plain axial slices."""
-    return tuple(sorted(slices, key=lambda header: float(_normal(header) @ header.position_mm)))
+    return tuple(slices[index] for index in np.argsort(_heights_mm(slices), kind="stable"))
 
 
 def order_files(files: Sequence[Path]) -> tuple[Path, ...]:
@@ -83,6 +83,17 @@ def series_kvp(slices: Sequence[SliceHeader]) -> float | None:
     return next((header.kvp for header in slices if header.kvp is not None), None)
 
 
+def _heights_mm(slices: Sequence[SliceHeader]) -> NDArray[np.float64]:
+    """Return how far each slice lies along its own normal."""
+    # All at once: one by one, this took most of the time of a look at a known folder.
+    rows = np.array([header.row_direction for header in slices]).reshape(-1, 3)
+    columns = np.array([header.column_direction for header in slices]).reshape(-1, 3)
+    positions = np.array([header.position_mm for header in slices]).reshape(-1, 3)
+    normals = np.cross(rows, columns)
+    lengths = np.linalg.norm(normals, axis=1)
+    return np.asarray((normals * positions).sum(axis=1) / lengths, np.float64)
+
+
 def _normal(header: SliceHeader) -> NDArray[np.float64]:
     normal = np.cross(header.row_direction, header.column_direction)
     return np.asarray(normal / np.linalg.norm(normal), np.float64)
@@ -91,23 +102,31 @@ def _normal(header: SliceHeader) -> NDArray[np.float64]:
 def _check_uniform(slices: Sequence[SliceHeader]) -> None:
     """Refuse slices that differ in what all slices of a series share."""
     known_kvp = series_kvp(slices)
-    facts: dict[str, Callable[[SliceHeader], Hashable]] = {
-        "series": lambda header: header.identifiers.series_uid,
-        "patient or study": lambda h: (h.identifiers.patient_id, h.identifiers.study_uid),
-        "frame of reference": lambda header: header.frame_uid,
-        "image size": lambda header: (header.rows, header.columns),
-        "pixel spacing": lambda header: tuple(np.round(header.spacing_mm, _LENGTH_DECIMALS)),
-        "orientation": lambda header: tuple(
-            np.round(header.row_direction + header.column_direction, _DIRECTION_DECIMALS) + 0.0
+    facts: dict[str, list[Hashable]] = {
+        "series": [header.identifiers.series_uid for header in slices],
+        "patient or study": [
+            (header.identifiers.patient_id, header.identifiers.study_uid) for header in slices
+        ],
+        "frame of reference": [header.frame_uid for header in slices],
+        "image size": [(header.rows, header.columns) for header in slices],
+        "pixel spacing": _rounded([header.spacing_mm for header in slices], _LENGTH_DECIMALS),
+        "orientation": _rounded(
+            [header.row_direction + header.column_direction for header in slices],
+            _DIRECTION_DECIMALS,
         ),
         # A slice that does not say contradicts no other.
-        "tube voltage": lambda header: header.kvp or known_kvp,
+        "tube voltage": [header.kvp or known_kvp for header in slices],
     }
-    for name, fact in facts.items():
-        kinds = Counter(fact(header) for header in slices)
+    for name, values in facts.items():
+        kinds = Counter(values)
         if len(kinds) > 1:
             counts = " and ".join(str(count) for _, count in kinds.most_common())
             raise ImagingError(f"the slices differ in {name}: groups of {counts}")
+
+
+def _rounded(vectors: Sequence[tuple[float, ...]], decimals: int) -> list[Hashable]:
+    """Round vectors of one length; minus zero becomes zero."""
+    return [tuple(vector) for vector in (np.round(vectors, decimals) + 0.0).tolist()]
 
 
 def _check_axial(header: SliceHeader) -> None:
