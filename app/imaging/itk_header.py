@@ -81,6 +81,11 @@ class TextHeader:
         return _is_nrrd(self.path)
 
 
+def is_detached(path: Path) -> bool:
+    """Tell by its name whether a file is a header whose voxels are in another file."""
+    return path.name.lower().endswith(_DETACHED_SUFFIXES)
+
+
 def read_text_header(path: Path) -> TextHeader:
     """Read the header of a NRRD or MetaImage file.
 
@@ -256,10 +261,9 @@ def _fields(path: Path, block: bytes) -> Iterator[tuple[str, str]]:
 
 def _neighbour(path: Path, name: str) -> Path:
     """Return the file with the voxels, refusing one outside the folder of its header."""
-    is_detached = path.suffix.lower() in _DETACHED_SUFFIXES
     # The header was decoded byte by byte.
     known = name.encode("latin-1").decode("utf-8", "replace")
-    if not is_detached or known != Path(known).name or not (path.parent / known).is_file():
+    if not is_detached(path) or known != Path(known).name or not (path.parent / known).is_file():
         raise ImagingError("expected the voxels in the same folder as their header")
     return path.parent / known
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from app.errors import ImagingError, NotFoundError
 from app.imaging.artefacts import measure_artefacts
+from app.imaging.itk_header import is_detached
 from app.imaging.scan import Finding, find_images, read_finding
 from app.imaging.volume import Grid, Volume
 from app.imaging.volume_file import ImageKind, file_kind, read_volume_file
@@ -233,7 +234,7 @@ def upload_kind(name: str) -> ImageKind:
         ImagingError: If it is none that is one file and holds a volume.
     """
     kind = file_kind(Path(name))
-    if kind is None or name.lower().endswith((".nhdr", ".mhd")):
+    if kind is None or is_detached(Path(name)):
         raise ImagingError("expected an image ending in .nii, .nii.gz, .nrrd or .mha")
     return kind
 
@@ -241,7 +242,7 @@ def upload_kind(name: str) -> ImageKind:
 def served_extension(finding: Finding) -> str:
     """Return the ending of the file that clients get of a finding."""
     name = finding.path.name.lower()
-    if finding.kind == "dicom" or name.endswith((".nhdr", ".mhd")):
+    if finding.kind == "dicom" or is_detached(finding.path):
         return CONVERTED_EXTENSION
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
