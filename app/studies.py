@@ -41,7 +41,11 @@ def scan(context: WorkContext, job: JobRow) -> Units:
     yield Progress(0.0, "looking at the studies folder")
     stillness = _stillness(context)
     steps = images.scan_steps(
-        context.database, context.settings, now=context.clock, stillness=stillness
+        context.database,
+        context.settings,
+        now=context.clock,
+        stillness=stillness,
+        headers=context.headers,
     )
     while True:
         try:

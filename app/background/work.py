@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from app import jobs
+from app.imaging.known_files import KnownFiles
+from app.imaging.scan import Header
 from app.settings import Settings
 from app.store.database import Database
 from app.store.files import FileStore
@@ -91,6 +93,7 @@ class WorkContext:
         device: PyTorch device name.
         clock: Seconds since the epoch.
         turns: Who goes first.
+        headers: What the last scan of the studies folder read.
     """
 
     settings: Settings
@@ -99,6 +102,7 @@ class WorkContext:
     device: str
     clock: Callable[[], float] = time.time
     turns: Turns = field(default_factory=Turns)
+    headers: KnownFiles[Header] = field(default_factory=KnownFiles)
 
     def stop_check(self, job_id: str) -> Callable[[], bool]:
         """Return a function that tells whether the job shall stop, cheap to call often."""

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +17,16 @@ from app.imaging.dicom.header import (
 )
 from app.imaging.dicom.series import order_slices, series_grid
 from app.imaging.dicom.volume import read_series
+from app.imaging.itk_header import is_detached
+from app.imaging.known_files import KnownFiles
 from app.imaging.plausibility import MAX_VOXELS
 from app.imaging.volume import Volume
-from app.imaging.volume_file import ImageKind, check_volume_file, file_kind, read_volume_file
+from app.imaging.volume_file import (
+    ImageKind,
+    check_volume_file,
+    file_kind,
+    read_volume_file,
+)
 
 _DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 """Endings that promise DICOM, so that a file that is none is reported, not passed over."""
@@ -39,7 +47,7 @@ _NOT_UTF8: Final = "the name, or that of a folder above, is not UTF-8; rename it
 """Problem of names that no row of a database and no answer can hold."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One image found in a folder, or a file that should have been one.
 
@@ -58,7 +66,11 @@ class Finding:
     problem: str | None = None
 
 
-def find_images(root: Path) -> list[Finding]:
+Header = Finding | InstanceHeader | None
+"""What one file says by its header; None where it is no image."""
+
+
+def find_images(root: Path, known: KnownFiles[Header] | None = None) -> list[Finding]:
     """Look through a folder and everything below it; only headers are read.
 
     A series may be spread over several folders; a second copy of one is a problem of the copy.
@@ -67,24 +79,20 @@ def find_images(root: Path) -> list[Finding]:
 
     Args:
         root: Folder to look through.
+        known: What an earlier look through this folder found, brought up to date; the files that
+            are as they were then are not opened.
 
     Returns:
         Findings in the order of their paths. Nothing that a file holds raises.
     """
     findings: list[Finding] = []
     instances: list[InstanceHeader] = []
-    for path in _files(root):
-        start = _start(path)
-        problem = _suspicious(path, start)
-        kind = file_kind(path)
-        if problem:
-            findings.append(Finding(path, (path,), kind or "dicom", problem=problem))
-        elif kind:
-            findings.append(_file_finding(path, kind))
-        elif start and is_dicom(start):
-            instances.append(read_instance(path))
-        elif path.name.lower().endswith(_DICOM_SUFFIXES):
-            findings.append(Finding(path, (path,), "dicom", problem="the file is not DICOM"))
+    known = KnownFiles() if known is None else known
+    for found in known.look_through(_files(root), partial(_look, alike={})):
+        if isinstance(found, Finding):
+            findings.append(found)
+        elif found is not None:
+            instances.append(found)
     findings += _series_findings(instances)
     return sorted(findings, key=lambda finding: (finding.path, finding.series_uid))
 
@@ -135,6 +143,43 @@ def _is_candidate(name: str) -> bool:
     if name.startswith("."):
         return name.startswith("._")
     return name not in (_INDEX_NAME, _DICOMDIR_NAME) and not name.endswith(_SEGMENTATION_SUFFIX)
+
+
+def _look(path: Path, alike: dict[str, SliceHeader]) -> tuple[Header, bool]:
+    """Read the header of a file, and tell whether the same file will always say the same.
+
+    What could not be read may be a share's fault: it is looked at again, whatever its stamp.
+    """
+    start = _start(path)
+    problem = _suspicious(path, start)
+    kind = file_kind(path)
+    if problem:
+        return Finding(path, (path,), kind or "dicom", problem=problem), False
+    if kind:
+        finding = _file_finding(path, kind)
+        return finding, finding.problem is None and not is_detached(path)
+    if start and is_dicom(start):
+        instance = read_instance(path)
+        return _sharing(instance, alike), bool(instance.series_uid)
+    if path.name.lower().endswith(_DICOM_SUFFIXES):
+        return Finding(path, (path,), "dicom", problem="the file is not DICOM"), False
+    return None, True
+
+
+def _sharing(instance: InstanceHeader, alike: dict[str, SliceHeader]) -> InstanceHeader:
+    """Return an instance that shares with others of its series what they all say.
+
+    A folder may hold a million slices, and each is remembered.
+    """
+    if instance.slice is None:
+        return instance
+    like = alike.setdefault(instance.series_uid, instance.slice)
+    names = [field.name for field in fields(SliceHeader)]
+    same = {n: getattr(like, n) for n in names if getattr(like, n) == getattr(instance.slice, n)}
+    header = replace(instance.slice, **same)
+    return replace(
+        instance, series_uid=header.identifiers.series_uid, sop_uid=header.sop_uid, slice=header
+    )
 
 
 def _suspicious(path: Path, start: bytes | None) -> str | None:

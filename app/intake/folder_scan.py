@@ -16,7 +16,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import ImagingError, NotFoundError
-from app.imaging.scan import Finding, find_images, read_finding
+from app.imaging.known_files import KnownFiles
+from app.imaging.scan import Finding, Header, find_images, read_finding
 from app.imaging.volume import Volume
 from app.intake import image_rows, monailabel_folder
 from app.intake.identifiers import (
@@ -105,6 +106,7 @@ def scan_steps(
     *,
     now: Callable[[], float],
     stillness: Stillness = AT_ONCE,
+    headers: KnownFiles[Header] | None = None,
 ) -> Generator[float, None, ScanReport]:
     """Scan the studies folder; yields the progress, 0 to 1, after each image.
 
@@ -117,11 +119,12 @@ def scan_steps(
         settings: Settings of the deployment.
         now: Seconds since the epoch.
         stillness: How long files must have been left alone; by default none is waited for.
+        headers: What an earlier scan read, brought up to date; without, every header is read.
     """
     root = settings.studies_folder
     if root is None or not root.is_dir():
         return ScanReport()
-    findings = find_images(root)
+    findings = find_images(root, headers)
     scan = _start(database, settings, root, now, stillness)
     _follow_series(scan, findings)
     _mark_missing(scan, findings)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ from sqlalchemy import select
 
 from app import jobs, studies
 from app.background.work import WorkContext, next_unit
+from app.imaging.known_files import KnownFiles
 from app.imaging.volume_writer import write_volume
 from app.store.tables import JobRow, Json
 from tests.app.conftest import Deployment
 from tests.app.pool import add_image, add_model_version, add_prediction
 from tests.clock import Clock
-from tests.factories import make_volume
+from tests.factories import make_volume, write_dicom
+from tests.opened_files import opened_below
 
 
 @pytest.fixture
@@ -163,6 +166,17 @@ def test_an_image_is_taken_once_it_holds_still(context: WorkContext, clock: Cloc
     assert scan(context)["arriving"] == 1
     clock.now = written_at + 5.0
     assert scan(context)["registered"] == 1
+
+
+def test_a_scan_reads_the_headers_of_what_is_new(context: WorkContext, clock: Clock) -> None:
+    folder = Path(str(context.settings.studies_folder))
+    context = replace(context, headers=KnownFiles(clock))
+    write_dicom(folder / "old")
+    scan(context)
+    write_dicom(folder / "new", make_volume(seed=1))
+    with opened_below(folder / "old") as opened:
+        assert scan(context)["registered"] == 1
+    assert opened == set()
 
 
 def test_a_share_whose_clock_is_ahead_delays_an_image_once(

@@ -73,7 +73,7 @@ _UNIT_TOLERANCE: Final = 0.01
 """How far the length of a direction may be from 1, and two directions from a right angle."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SliceHeader:
     """What has to be known of one slice before its pixels are read.
 
@@ -108,7 +108,7 @@ class SliceHeader:
     kvp: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InstanceHeader:
     """The little that is known of any DICOM instance, readable as a CT slice or not.
 
