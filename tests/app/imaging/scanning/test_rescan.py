@@ -69,6 +69,11 @@ def copy(source: Path, target: Path) -> None:
     shutil.copy2(source, target)
 
 
+def move(source: Path, target: Path) -> None:
+    target.parent.mkdir()
+    source.rename(target)
+
+
 def keep_time(path: Path, change: Callable[[Path], object]) -> None:
     """Change a file, and put its size and its time back as some copying programs do."""
     before = path.stat()
@@ -116,10 +121,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
         r / "m/0002.dcm"
     ),
     "a series is gathered": lambda r: (r / "spread/more/0004.dcm").rename(r / "spread/0004.dcm"),
-    "a series is spread": lambda r: (
-        (r / "n").mkdir(),
-        (r / "m/0003.dcm").rename(r / "n/0003.dcm"),
-    ),
+    "a series is spread": lambda r: move(r / "m/0003.dcm", r / "n/0003.dcm"),
     "a series is copied": lambda r: shutil.copytree(r / "m", r / "n"),
     "a series is copied to a folder before it": lambda r: shutil.copytree(r / "m", r / "a"),
     "the first of two copies is removed": lambda r: shutil.rmtree(r / "twin"),
@@ -147,10 +149,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a folder is linked": lambda r: (r / "linked").symlink_to(r.parent / "later"),
     "a refused file is removed": lambda r: (r / "text.dcm").unlink(),
     "a folder is hidden": lambda r: (r / "m").rename(r / ".m"),
-    "an image becomes a label": lambda r: (
-        (r / "labels").mkdir(),
-        (r / "plain.nii").rename(r / "labels/plain.nii"),
-    ),
+    "an image becomes a label": lambda r: move(r / "plain.nii", r / "labels/plain.nii"),
 }
 
 
