@@ -5,8 +5,11 @@ products and square roots are used on pixels, so that every machine paints the s
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from itertools import pairwise
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,9 @@ Floats = NDArray[np.float64]
 
 _TINY = 1e-6
 """Keeps a division by a distance of zero finite."""
+
+_BALLS_AT_ONCE: Final = 32
+"""Neighbouring balls of a tube that are painted together."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +215,19 @@ class Tube:
         """Return the tube displaced by ``offset`` (3,) in mm."""
         return Tube(self.points + offset, self.radii, self.step_mm)
 
+    @cached_property
+    def _balls(self) -> tuple[Floats, Floats]:
+        """Points and radii of the balls that make up the tube."""
+        # Half a radius apart they leave the wall smooth to 3 % of the radius.
+        stride = max(1, round(0.5 * float(self.radii.min()) / self.step_mm))
+        return self.points[::stride], self.radii[::stride]
+
+    @cached_property
+    def _heights(self) -> tuple[float, float]:
+        """Lowest and highest point of the wall along z, in mm."""
+        points, radii = self._balls
+        return float((points[:, 2] - radii).min()), float((points[:, 2] + radii).max())
+
     def cover(self, plane: Plane, covered: Floats) -> None:
         """Raise ``covered`` (Y, X) to the part of each pixel inside the tube.
 
@@ -217,21 +236,49 @@ class Tube:
             covered: Changed in place, 0 to 1.
         """
         width = plane.pixel_mm
-        # Balls half a radius apart leave the wall smooth to 3 % of the radius.
-        stride = max(1, round(0.5 * float(self.radii.min()) / self.step_mm))
-        radii = self.radii[::stride]
-        height = self.points[::stride, 2] - plane.z
+        lowest, highest = self._heights
+        if not lowest - width < plane.z < highest + width:
+            return
+        points, radii = self._balls
+        height = points[:, 2] - plane.z
         touched = np.flatnonzero(np.abs(height) < radii + width)
-        for index in touched:
-            point, radius = self.points[index * stride], float(radii[index])
-            window = plane.window(point, radius + width)
-            dx = plane.x[window[1]] - point[0]
-            dy = plane.y[window[0]] - point[1]
-            squared = (dx * dx)[None, :] + ((dy * dy) + height[index] ** 2)[:, None]
-            part = covered[window]
-            np.maximum(part, (radius - np.sqrt(squared)) / width + 0.5, out=part)
-        if touched.size:
-            np.minimum(covered, 1.0, out=covered)
+        for balls in _runs(touched):
+            _cover_by_balls(plane, covered, points[balls, :2], height[balls], radii[balls])
+        np.minimum(covered, 1.0, out=covered)
+
+
+def _runs(numbers: NDArray[np.intp]) -> Iterator[slice]:
+    """Yield runs of rising numbers, none longer than a few: neighbours share a small window."""
+    ends = np.flatnonzero(np.diff(numbers) > 1) + 1
+    for first, stop in pairwise((0, *ends.tolist(), numbers.size)):
+        for start in range(first, stop, _BALLS_AT_ONCE):
+            last = min(start + _BALLS_AT_ONCE, stop) - 1
+            yield slice(int(numbers[start]), int(numbers[last]) + 1)
+
+
+def _cover_by_balls(
+    plane: Plane, covered: Floats, centres: Floats, height: Floats, radii: Floats
+) -> None:
+    """Raise ``covered`` to the part of each pixel inside one of N balls, perhaps over 1.
+
+    Args:
+        plane: Plane that ``covered`` belongs to.
+        covered: Changed in place, shape (Y, X).
+        centres: Shape (N, 2), x and y in mm.
+        height: Height of each ball's centre over the plane, shape (N,), in mm.
+        radii: Shape (N,), in mm.
+    """
+    width = plane.pixel_mm
+    reach = (radii + width)[:, None]
+    low, high = (centres - reach).min(axis=0).tolist(), (centres + reach).max(axis=0).tolist()
+    columns = between(plane.x, (low[0] + high[0]) / 2.0, (high[0] - low[0]) / 2.0)
+    rows = between(plane.y, (low[1] + high[1]) / 2.0, (high[1] - low[1]) / 2.0)
+    dx = plane.x[columns] - centres[:, :1]
+    dy = plane.y[rows] - centres[:, 1:]
+    squared = (dx * dx)[:, None, :] + ((dy * dy) + (height**2)[:, None])[:, :, None]
+    part = covered[rows, columns]
+    inside = (radii[:, None, None] - np.sqrt(squared)) / width + 0.5
+    np.maximum(part, inside.max(axis=0), out=part)
 
 
 def bend_tube(
