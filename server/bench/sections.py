@@ -17,6 +17,7 @@ _MODULES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "polling": "polling",
         "next-sample": "next_sample",
+        "rescan": "rescan",
         "scoring": "scoring",
         "clicks": "clicks",
         "prediction-cost": "prediction_cost",

@@ -57,7 +57,7 @@ def test_page_has_machine_figures_and_what_was_not_measured() -> None:
     page = as_markdown([SECTION], {"cores": "2"})
     assert "| cores | 2 |" in page
     assert "| all | 41.3 ms | x |" in page
-    left_out = "polling, next-sample, clicks, prediction-cost, learning, uncertainty"
+    left_out = "polling, next-sample, rescan, clicks, prediction-cost, learning, uncertainty"
     assert f"Not measured in this run: {left_out}." in page
 
 
