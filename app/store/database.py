@@ -8,29 +8,37 @@ in ``writing()`` must not enter it again. ``reading()`` never blocks and never b
 (WAL).
 """
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import ConflictError, StorageError
 from app.store.fair_lock import FairLock
-from app.store.faults import LOCKED
+from app.store.faults import LOCKED, fault_code, storage_error
 from app.store.json_text import json_text
+
+logger = logging.getLogger(__name__)
 
 _BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for its turn, and then for another process, before it gives up."""
 
 _MS_PER_S = 1000
+
+_AT_ONCE_S: Final = 1.0
+"""Who is refused sooner did not wait for a turn."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 """Folder of the revisions of the schema."""
@@ -93,12 +101,34 @@ class Database:
         Raises:
             StorageError: If others write for too long.
         """
-        with (
-            _turn(self._turns) if self._turns else nullcontext(),
-            Session(self._writing_engine, expire_on_commit=False) as session,
-            session.begin(),
-        ):
+        with _turn(self._turns) if self._turns else nullcontext(), self._begun() as session:
             yield session
+            session.commit()
+
+    def _begun(self) -> Session:
+        """Return a session whose transaction may write.
+
+        SQLite lets a connection on which a result is still being read wait for no one: its
+        snapshot may be old. Such a one is dropped, and another one is tried, once.
+        """
+        started_s = time.monotonic()
+        try:
+            return self._begin()
+        except OperationalError as error:
+            has_waited = time.monotonic() - started_s > _AT_ONCE_S
+            if has_waited or not isinstance(storage_error(error), StorageError):
+                raise
+            logger.warning("tried another connection for writing after %s", fault_code(error))
+        return self._begin()
+
+    def _begin(self) -> Session:
+        session = Session(self._writing_engine, expire_on_commit=False)
+        try:
+            session.connection()
+        except BaseException:
+            session.close()
+            raise
+        return session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -143,4 +173,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         is_writer = connection.get_execution_options().get("begin_immediate", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+        except DBAPIError:
+            connection.invalidate()
+            raise

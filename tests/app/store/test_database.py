@@ -1,4 +1,6 @@
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,23 @@ def test_writers_that_read_first_wait_for_each_other(tmp_path: Path) -> None:
     with database.reading() as session:
         assert session.get_one(WorkerRow, "w").seen_at == 40
     database.close()
+
+
+def test_a_result_that_was_left_unread_keeps_nobody_from_writing(deployment: Deployment) -> None:
+    database = deployment.database
+    with database.writing() as session:
+        session.add_all(WorkerRow(id=name, seen_at=0.0, started_at=0.0) for name in "ab")
+    with database.engine.connect() as connection:
+        unread = connection.connection.cursor()
+        unread.execute("SELECT id FROM workers")
+        unread.fetchone()
+    # What the pooled connection sees is old now, so that SQLite refuses it at once.
+    with closing(sqlite3.connect(deployment.settings.data / "caclabel.sqlite")) as other, other:
+        other.execute("UPDATE workers SET seen_at = 1")
+    with database.writing() as session:
+        session.get_one(WorkerRow, "a").seen_at += 1
+    with database.reading() as session:
+        assert session.get_one(WorkerRow, "a").seen_at == 2
 
 
 def test_rows_without_their_parent_are_refused(deployment: Deployment) -> None:
