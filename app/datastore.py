@@ -19,8 +19,8 @@ from app.settings import Settings
 from app.store.files import FileStore
 from app.store.tables import ImageRow, Json, LabelRow, LeaseRow
 
-_AT_ONCE: Final = 200
-"""Images that are described together."""
+_AT_ONCE: Final = 500
+"""Images that are described together: more take more memory, fewer more waits for other threads."""
 
 
 @dataclass(frozen=True)
