@@ -14,7 +14,7 @@ _UPLOAD_BYTES = 16 * SLICE_BYTES
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    plan = Plan(clients=50, seconds=4.0, think_s=0.5, images=3)
+    plan = Plan(clients=50, seconds=2.0, think_s=0.3, images=2)
     folder = tmp_path_factory.mktemp("load")
     return play(folder, plan, upload_bytes=_UPLOAD_BYTES, quiet_s=0.0)
 

@@ -12,7 +12,7 @@ from tests.app.calcium.random_volumes import LabeledVolume, labeled_volumes
 from tests.app.calcium.slow_reference import slow_agatston, slow_default_agatston
 
 every_rule = pytest.mark.parametrize("rule", rule_names())
-few_examples = settings(max_examples=30)
+few_examples = settings(max_examples=20)
 """For laws that eleven rules go through; the default rule is tried with the usual hundred."""
 
 
