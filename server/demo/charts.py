@@ -18,6 +18,10 @@ BLUE: Final = "#2563a8"
 ORANGE: Final = "#c2571a"
 GREY: Final = "#8a94a0"
 
+_ABOVE_PT: Final = 6
+_BELOW_PT: Final = -13
+"""Where the value of a point is written, in points from it."""
+
 _ROOM: Final = 1.15
 """Axes reach so far beyond the largest value."""
 
@@ -29,11 +33,11 @@ def learning_curve(rounds: Sequence[RoundRecord]) -> bytes:
         agreement, error, effort = figure.subplots(1, 3)
         counts = [one.label_count for one in rounds]
         figures = [one.judgement.figures for one in rounds]
-        _curve(agreement, counts, [one.volume_f1 for one in figures], "calcium volume F1", BLUE)
-        _curve(
-            agreement, counts, [one.agatston_icc for one in figures], "Agatston ICC", ORANGE, -12
-        )
-        lowest = min(0.0, *(one.agatston_icc for one in figures))
+        f1 = [one.volume_f1 for one in figures]
+        icc = [one.agatston_icc for one in figures]
+        _curve(agreement, counts, f1, "calcium volume F1", BLUE, other=icc)
+        _curve(agreement, counts, icc, "Agatston ICC", ORANGE, other=f1)
+        lowest = min(0.0, *icc)
         agreement.set(title="agreement on unseen patients", ylim=(lowest - 0.05, 1.05))
         agreement.legend(frameon=False, loc="lower right")
         _curve(error, counts, [one.agatston_mae for one in figures], "", BLUE)
@@ -101,16 +105,22 @@ def _style() -> Iterator[None]:
 
 
 def _curve(
-    axes: Axes, x: Sequence[float], y: Sequence[float], label: str, color: str, offset: int = 6
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    label: str,
+    color: str,
+    *,
+    other: Sequence[float] | None = None,
 ) -> None:
-    """Draw a line with its values, ``offset`` points above or below it."""
+    """Draw a line with its values, on the side that is away from the ``other`` line, or above."""
     axes.plot(x, y, color=color, marker="o", linewidth=2, label=label)
-    for at, value in zip(x, y, strict=True):
+    for at, value, beside in zip(x, y, y if other is None else other, strict=True):
         text = f"{value:.2f}" if abs(value) < 2 else f"{value:.0f}"
         axes.annotate(
             text,
             (at, value),
-            xytext=(0, offset),
+            xytext=(0, _ABOVE_PT if value >= beside else _BELOW_PT),
             textcoords="offset points",
             ha="center",
             fontsize=8,
