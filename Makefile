@@ -49,7 +49,7 @@ fix: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Takes hours; SIGKILL to server and worker at random moments while labels come in.
+# Takes a quarter of an hour; SIGKILL to server and worker at random moments while labels come in.
 soak: $(READY) ## Kill the server and its worker 200 times and look for losses
 	$(BIN)/python -m tests.journeys.soak --rounds 200
 
