@@ -11,7 +11,7 @@ in ``writing()`` must not enter it again. ``reading()`` never blocks and never b
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -27,7 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import ConflictError, StorageError
 from app.store.fair_lock import FairLock
-from app.store.faults import LOCKED, fault_code, storage_error
+from app.store.faults import LOCKED, fault_code
 from app.store.json_text import json_text
 
 logger = logging.getLogger(__name__)
@@ -115,19 +115,18 @@ class Database:
         try:
             return self._begin()
         except OperationalError as error:
-            has_waited = time.monotonic() - started_s > _AT_ONCE_S
-            if has_waited or not isinstance(storage_error(error), StorageError):
+            code, waited_s = fault_code(error), time.monotonic() - started_s
+            if not code.startswith("SQLITE_BUSY") or waited_s > _AT_ONCE_S:
                 raise
-            logger.warning("tried another connection for writing after %s", fault_code(error))
+            logger.warning("tried another connection for writing after %s", code)
         return self._begin()
 
     def _begin(self) -> Session:
-        session = Session(self._writing_engine, expire_on_commit=False)
-        try:
+        with ExitStack() as unless_begun:
+            session = Session(self._writing_engine, expire_on_commit=False)
+            unless_begun.callback(session.close)
             session.connection()
-        except BaseException:
-            session.close()
-            raise
+            unless_begun.pop_all()
         return session
 
     @contextmanager
@@ -176,5 +175,6 @@ def _prepare_sqlite(engine: Engine) -> None:
         try:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
         except DBAPIError:
+            # It would be refused again, and is not given to anybody else.
             connection.invalidate()
             raise
