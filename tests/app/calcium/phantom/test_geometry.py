@@ -110,3 +110,23 @@ def test_between_finds_the_centres_within_reach(middle: float, reach_mm: float, 
     expected = np.count_nonzero(np.abs(centres - middle) <= reach_mm)
     assert (inside <= reach_mm + 1e-9).all()
     assert abs(inside.size - expected) <= np.isclose(np.abs(centres - middle), reach_mm).sum()
+
+
+@pytest.mark.parametrize("z", [-0.8, 0.0, 0.9, 2.4])
+def test_a_tube_covers_what_each_of_its_balls_covers(z: float) -> None:
+    # Down, far along the plane and up again: two short runs of balls or a long one, by height.
+    waypoints = np.array(
+        [[-18.0, -9.0, 4.0], [-14.0, -4.0, 0.0], [14.0, 6.0, 0.5], [18.0, 9.0, 4.0]]
+    )
+    tube = bend_tube(waypoints, (1.0, 0.6), step_mm=0.3)
+    at = plane(z=z)
+    covered = np.zeros((81, 81))
+    tube.cover(at, covered)
+    expected = np.zeros((81, 81))
+    # Balls half the smallest radius apart, as the tube has them.
+    for point, radius in zip(tube.points, tube.radii, strict=True):
+        across = (at.x[None, :] - point[0]) ** 2 + (at.y[:, None] - point[1]) ** 2
+        ball = coverage(np.sqrt(across + (point[2] - z) ** 2) - radius, 0.5)
+        np.maximum(expected, ball, out=expected)
+    np.testing.assert_allclose(covered, expected, atol=1e-12)
+    assert covered.any()
